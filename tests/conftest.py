@@ -1,0 +1,78 @@
+"""Addresses of the services that tests may use, one fixture each.
+
+A service that is not there skips the test with the reason; where ``CI=true`` it fails the test,
+because a skipped test there is a test that nobody runs. The servers themselves live in
+``tests/services.py``.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import services
+
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
+
+def _require(start: Callable[[], Iterator[str]]) -> Iterator[str]:
+    """Yield the address that *start* yields; skip, or in CI fail, when it has none."""
+    try:
+        yield from start()
+    except services.Unavailable as reason:
+        if IN_CI:
+            pytest.fail(f"CI must provide this service: {reason}", pytrace=False)
+        pytest.skip(str(reason))
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[str]:
+    """A Redis for this test process: ``TASKQ_TEST_REDIS_URL``, or one of our own on a free port."""
+    yield from _require(services.redis)
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """URL of an empty Redis database."""
+    services.empty_redis(redis_server)
+    return redis_server
+
+
+@pytest.fixture(scope="session")
+def amqp_url() -> Iterator[str]:
+    """URL of a RabbitMQ. It is shared: give queues and exchanges the ``unique`` name."""
+    yield from _require(services.amqp)
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """SQLAlchemy URL of a PostgreSQL database that only this test process uses."""
+    yield from _require(services.postgres)
+
+
+@pytest.fixture(scope="session")
+def mysql_url() -> Iterator[str]:
+    """SQLAlchemy URL of a MariaDB database that only this test process uses."""
+    yield from _require(services.mysql)
+
+
+@pytest.fixture(scope="session")
+def memcached_url() -> Iterator[str]:
+    """``cache+memcached://`` URL of a memcached for this test process."""
+    yield from _require(services.memcached)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """URL of an embedded database in a fresh file; always there."""
+    return f"sqlite:///{tmp_path / 'taskq.db'}"
+
+
+@pytest.fixture
+def unique() -> str:
+    """A name no other test uses, for queues and keys on shared servers."""
+    return f"taskq-test-{uuid.uuid4().hex[:12]}"
