@@ -1,0 +1,185 @@
+"""Chords: counting header tasks, sending the body, failing it.
+
+Canvas calls `apply_chord` and `set_chord_size`, the tracer `on_chord_part_return`.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+
+from taskq.backends.errbacks import make_request
+from taskq.backends.marking import TaskMarking
+from taskq.exceptions import ChordError
+
+__all__ = ("ChordSupport",)
+
+logger = logging.getLogger(__name__)
+
+
+class ChordSupport(TaskMarking):
+    """Chords by a task that polls the header (`celery.chord_unlock`), for any store.
+
+    A store that can count overrides `apply_chord` and `on_chord_part_return`, and ends with
+    `_finish_chord`.
+    """
+
+    def ensure_chords_allowed(self) -> None:
+        """Raise NotImplementedError if chords cannot work with this backend."""
+
+    def apply_chord(self, header_result_args: tuple[Any, ...], body: Any, **kwargs: Any) -> None:
+        """Prepare a chord, before its header is sent.
+
+        Parameters:
+            header_result_args: arguments of the GroupResult of the header: id and results.
+            body: signature of the body.
+            kwargs: ``countdown``, ``interval`` and ``max_retries`` of the polling task.
+        """
+        self.ensure_chords_allowed()
+        header_result = self.app.GroupResult(*header_result_args)
+        self.fallback_chord_unlock(header_result, body, **kwargs)
+
+    def fallback_chord_unlock(
+        self, header_result: Any, body: Any, countdown: float = 1, **kwargs: Any
+    ) -> None:
+        """Send the task that polls the header and calls the body.
+
+        Parameters:
+            header_result: GroupResult of the header.
+            body: signature of the body.
+            countdown: seconds before the first poll.
+            kwargs: ``interval`` (seconds between polls) and ``max_retries``.
+        """
+        kwargs["result"] = [result.as_tuple() for result in header_result]
+        task = self._registered_task(body)
+        queue = body.options.get("queue", getattr(task, "queue", None))
+        priority = body.options.get("priority", getattr(task, "priority", 0))
+        exchange_type = getattr(self._known_queue(queue).exchange, "type", "direct")
+        kwargs["_chord_unlock_exchange_type"] = exchange_type
+        self.app.tasks["celery.chord_unlock"].apply_async(
+            (header_result.id, body),
+            kwargs,
+            countdown=countdown,
+            queue=queue,
+            priority=priority,
+            exchange_type=exchange_type,
+        )
+
+    def set_chord_size(self, group_id: str, chord_size: int) -> None:
+        """Take note of how many tasks the header of a chord has, nested ones included."""
+
+    def add_to_chord(self, chord_id: str, result: Any) -> None:
+        """Add a task to the header of a chord that is running."""
+        raise NotImplementedError(
+            f"The {type(self).__name__} result backend does not support add_to_chord"
+        )
+
+    def on_chord_part_return(self, request: Any, state: str, result: Any, **kwargs: Any) -> None:
+        """Count a task of a chord's header that is done; the last one sends the body.
+
+        Parameters:
+            request: request of the header task; its `group` is the id of the chord.
+            state: state it ended in.
+            result: its return value or exception.
+        """
+
+    # -- the end of a chord -----------------------------------------------------
+
+    def _finish_chord(self, callback: Any, collect: Callable[[], Any]) -> None:
+        """Send the body with what `collect` returns, or fail it with what `collect` raises.
+
+        Parameters:
+            callback: signature of the body.
+            collect: returns the results of the header in its order.
+        """
+        try:
+            results = collect()
+        except Exception as exc:
+            logger.exception("Chord %r raised: %r", callback.id, exc)
+            self.chord_error_from_stack(callback, _chord_error(exc))
+            return
+        try:
+            callback.delay(results)
+        except Exception as exc:
+            logger.exception("Chord %r: the body could not be sent: %r", callback.id, exc)
+            self.chord_error_from_stack(callback, ChordError(f"Callback error: {exc!r}"))
+
+    def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
+        """Fail the body of a chord and call its errbacks.
+
+        Parameters:
+            callback: signature of the body.
+            exc: why; the exception being handled when None.
+        """
+        exc = sys.exc_info()[1] if exc is None else exc
+        if callback.get("subtask_type") == "group":
+            return self._handle_group_chord_error(callback, self._backend_of(callback), exc)
+        return self._fail_body(callback, callback.options.get("link_error"), exc)
+
+    def _handle_group_chord_error(
+        self, group_callback: Any, backend: Any, exc: BaseException | None = None
+    ) -> Any:
+        """Fail each task of a body that is a group, and call their errbacks."""
+        common = _as_list(group_callback.options.get("link_error"))
+        failed = None
+        for member in group_callback.tasks:
+            own = _as_list(member.options.get("link_error"))
+            errbacks = own + [errback for errback in common if errback not in own]
+            failed = self._fail_body(member, errbacks, exc)
+        return failed
+
+    def _fail_body(self, callback: Any, errbacks: Any, exc: BaseException | None) -> Any:
+        backend = self._backend_of(callback)
+        task_id = callback.options.get("task_id") or callback.id
+        failed = backend.fail_from_current_stack(task_id, exc=exc)
+        request = make_request(task_id, callback.task, _as_list(errbacks))
+        backend._call_task_errbacks(request, exc, None)
+        return failed
+
+    def fail_from_current_stack(self, task_id: str, exc: BaseException | None = None) -> Any:
+        """Store that a task failed, with the traceback of the exception being handled.
+
+        Parameters:
+            task_id: the task.
+            exc: what to store; the exception being handled when None.
+        """
+        kind, current, trace = sys.exc_info()
+        exc = current if exc is None else exc
+        if exc is None:
+            raise RuntimeError(f"Task {task_id} cannot be failed: no exception is being handled")
+        info = ExceptionInfo((kind or type(exc), exc, trace or exc.__traceback__))
+        self.mark_as_failure(task_id, exc, info.traceback)
+        return info
+
+    def _registered_task(self, signature: Any) -> Any:
+        """Return the task of a signature, None where only its name is known here."""
+        tasks = self.app.tasks
+        return tasks[signature.task] if signature.task in tasks else None
+
+    def _backend_of(self, signature: Any) -> Any:
+        return getattr(self._registered_task(signature), "backend", None) or self
+
+    def _known_queue(self, name: str | None) -> Any:
+        queues = self.app.amqp.queues
+        if name and name in queues:
+            return queues[name]
+        return self.app.amqp.default_queue
+
+
+def _as_list(value: Any) -> list[Any]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _chord_error(exc: BaseException) -> ChordError:
+    """Return a ChordError that says and keeps why the header failed."""
+    if isinstance(exc, ChordError):
+        return exc
+    error = ChordError(repr(exc))
+    error.__cause__ = exc
+    return error
