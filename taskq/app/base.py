@@ -1,0 +1,696 @@
+"""The app: one object that owns a configuration, tasks, and the ways to reach broker and results.
+
+Everything in a process starts here: users make a `TaskQ`, workers and clients are handed one.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import weakref
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from datetime import datetime
+from operator import attrgetter
+from typing import Any
+
+from kombu.clocks import LamportClock
+from kombu.utils.objects import cached_property
+from kombu.utils.uuid import uuid
+
+from taskq import canvas, signals
+from taskq._state import (
+    _announce_app_finalized,
+    _deregister_app,
+    _register_app,
+    _set_current_app,
+    get_current_app,
+    get_current_task,
+    get_current_worker_task,
+    set_default_app,
+)
+from taskq.app import backends as _backends
+from taskq.app.brokers import Brokers
+from taskq.app.configuration import Configuration, PendingConfiguration
+from taskq.app.definitions import Definitions
+from taskq.app.registry import TaskRegistry
+from taskq.app.sending import Sending
+from taskq.app.trace import build_tracer
+from taskq.app.utils import AppPickler, _unpickle_app, _unpickle_app_v2, appstr
+from taskq.exceptions import ImproperlyConfigured
+from taskq.loaders import get_loader_cls
+from taskq.local import maybe_evaluate
+from taskq.utils.dispatch import Signal
+from taskq.utils.imports import instantiate, symbol_by_name
+from taskq.utils.nodenames import oid_from
+from taskq.utils.objects import mro_lookup
+from taskq.utils.time import timezone
+
+__all__ = ("Celery", "PendingConfiguration", "TaskQ")
+
+#: Fixups that make a framework and taskq fit, tried by every app.
+BUILTIN_FIXUPS = {"taskq.fixups.django:fixup"}
+
+
+class TaskQ(Brokers, Configuration, Definitions, Sending):
+    """A task queue application.
+
+    - main: name of the main module, when it runs as ``__main__``.
+    - loader: loader class, its alias or import path.
+    - backend: result backend class or URL.
+    - broker: broker URL, or a list of them.
+    - include: modules to import in workers.
+    - amqp, events, log, control, tasks: classes, or their import paths, to use for these parts.
+    - set_as_current: make this the current app.
+    - changes: settings, as a dict.
+    - config_source: see `config_from_object`; config_source_silent: don't fail when it is missing.
+    - fixups: import paths of fixups to try besides the built-in ones.
+    - task_cls: base class of tasks, or its import path.
+    - autofinalize: finalize the app when its tasks are first used.
+    - namespace: prefix of setting names.
+    - strict_typing: check arguments of calls against signatures.
+    - any other keyword: a setting.
+
+    Making one touches nothing: no configuration is read, nothing is imported or connected.
+    """
+
+    #: Deprecated: `system` information, kept for those who read it.
+    SYSTEM = os.uname().sysname if hasattr(os, "uname") else os.name
+    IS_macOS = SYSTEM == "Darwin"  # noqa: N815 - the public name
+    IS_WINDOWS = SYSTEM in {"Windows", "nt"}
+
+    #: Name of the main module.
+    main: str | None = None
+    #: Command line options added by users, by command.
+    user_options: Any = None
+    #: Bootsteps added by users: ``{"worker": set(), "consumer": set()}``.
+    steps: Any = None
+
+    builtin_fixups = BUILTIN_FIXUPS
+
+    amqp_cls: Any = "taskq.app.amqp:AMQP"
+    backend_cls: Any = None
+    events_cls: Any = "taskq.app.events:Events"
+    loader_cls: Any = None
+    log_cls: Any = "taskq.app.log:Logging"
+    control_cls: Any = "taskq.app.control:Control"
+    task_cls: Any = "taskq.app.task:Task"
+    registry_cls: Any = TaskRegistry
+
+    Pickler = AppPickler
+
+    #: Sent before the configuration is read.
+    on_configure: Any = None
+    #: Sent when the configuration has been read.
+    on_after_configure: Any = None
+    #: Sent when the app has been finalized.
+    on_after_finalize: Any = None
+    #: Sent in a child after a fork.
+    on_after_fork: Any = None
+
+    _build_tracer = staticmethod(build_tracer)
+    _pool: Any = None
+    _conf: Any = None
+
+    def __init__(
+        self,
+        main: str | None = None,
+        loader: Any = None,
+        backend: Any = None,
+        amqp: Any = None,
+        events: Any = None,
+        log: Any = None,
+        control: Any = None,
+        set_as_current: bool = True,
+        tasks: Any = None,
+        broker: Any = None,
+        include: Any = None,
+        changes: dict[str, Any] | None = None,
+        config_source: Any = None,
+        fixups: Iterable[Any] | None = None,
+        task_cls: Any = None,
+        autofinalize: bool = True,
+        namespace: str | None = None,
+        strict_typing: bool = True,
+        config_source_silent: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        self._local = threading.local()
+        self._backend_cache: Any = None
+        self._backend_lock = threading.RLock()
+        self.clock = LamportClock()
+        self.main = main
+        self.amqp_cls = amqp or self.amqp_cls
+        self.events_cls = events or self.events_cls
+        self.loader_cls = loader or self._get_default_loader()
+        self.log_cls = log or self.log_cls
+        self.control_cls = control or self.control_cls
+        self._custom_task_cls_used = bool(task_cls) or self.task_cls != TaskQ.task_cls
+        self.task_cls = task_cls or self.task_cls
+        self.set_as_current = set_as_current
+        self.registry_cls = symbol_by_name(self.registry_cls)
+        self.user_options = _DefaultSets()
+        self.steps = _DefaultSets()
+        self.autofinalize = autofinalize
+        self.namespace = namespace
+        self.strict_typing = strict_typing
+        self.configured = False
+        self._config_source = config_source
+        self._config_source_silent = config_source_silent
+        self._pending_defaults: deque[Any] = deque()
+        self._pending_periodic_tasks: deque[Any] = deque()
+        self.finalized = False
+        self._finalize_mutex = threading.RLock()
+        self._pending: deque[Any] = deque()
+        self._tasks = tasks
+        if not isinstance(self._tasks, TaskRegistry):
+            self._tasks = self.registry_cls(self._tasks or {})
+        self._using_v1_reduce = mro_lookup(
+            type(self), "__reduce_args__", stop={TaskQ, object}
+        ) is not None
+        # Settings given here are part of the app's identity: they survive config_from_object.
+        self._preconf = dict(changes or {})
+        self._preconf_set_by_auto: set[str] = set()
+        self._set_automatically("broker_url", broker)
+        self._set_automatically("result_backend", backend)
+        self._set_automatically("include", include)
+        for key, value in kwargs.items():
+            self._set_automatically(key, value)
+        self._conf = PendingConfiguration(self._preconf, self._finalize_pending_conf)
+        self.fixups = set(self.builtin_fixups) if fixups is None else fixups
+        self._fixups = [
+            fixup
+            for fixup in (symbol_by_name(name)(self) for name in self.fixups)
+            if fixup is not None
+        ]
+        if self.set_as_current:
+            self.set_current()
+        if self.on_configure is None:
+            self.on_configure = Signal(name="app.on_configure")
+        else:
+            # Overridden as a method by a subclass.
+            method = self.on_configure
+            self.on_configure = Signal(name="app.on_configure")
+            self.on_configure.connect(lambda **kw: method(), weak=False)
+        self.on_after_configure = Signal(
+            name="app.on_after_configure", providing_args={"source"}
+        )
+        self.on_after_finalize = Signal(name="app.on_after_finalize")
+        self.on_after_fork = Signal(name="app.on_after_fork")
+        # The wire's clients look results up by the app that asked; see thread_oid.
+        self.on_init()
+        _register_app(self)
+
+    def _get_default_loader(self) -> Any:
+        return (
+            os.environ.get("TASKQ_LOADER")
+            or os.environ.get("CELERY_LOADER")
+            or self.loader_cls
+            or "taskq.loaders.app:AppLoader"
+        )
+
+    def on_init(self) -> None:
+        """Do something when the app has been made. Nothing by default; for subclasses."""
+
+    def _set_automatically(self, key: str, value: Any) -> None:
+        if value is not None:
+            self._preconf[key] = value
+            self._preconf_set_by_auto.add(key)
+
+    # -- being current
+
+    def set_current(self) -> None:
+        """Make this the current app of this thread."""
+        _set_current_app(self)
+
+    def set_default(self) -> None:
+        """Make this the default app of all threads."""
+        set_default_app(self)
+
+    def close(self) -> None:
+        """Close connections and clean up; needed only for apps made on the fly."""
+        self._close_pools()
+        backend = self._backend_cache
+        if backend is not None and hasattr(backend, "close"):
+            backend.close()
+        self._backend_cache = None
+        _deregister_app(self)
+
+    def __enter__(self) -> TaskQ:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    def start(self, argv: list[str] | None = None) -> Any:
+        """Run the ``taskq`` command with this app.
+
+        - argv: arguments, ``sys.argv[1:]`` by default.
+        """
+        return self._run_command(argv)
+
+    def worker_main(self, argv: list[str] | None = None) -> Any:
+        """Run ``taskq worker`` with this app.
+
+        - argv: arguments, which must have ``worker`` among them.
+
+        Raises ValueError when they haven't.
+        """
+        argv = sys.argv if argv is None else argv
+        if "worker" not in argv:
+            raise ValueError(
+                "The worker sub-command must be specified in argv.\n"
+                "Use app.start() to programmatically start other commands."
+            )
+        return self.start(argv)
+
+    def _run_command(self, argv: list[str] | None) -> Any:
+        command = symbol_by_name("taskq.bin.celery:celery")
+        command.params[0].default = self
+        if argv is None:
+            return command.main(standalone_mode=False)
+        return command.main(args=argv, standalone_mode=False)
+
+    # -- finalization
+
+    def finalize(self, auto: bool = False) -> None:
+        """Make pending tasks, take over shared ones, bind them all.
+
+        Done by itself when ``tasks`` is first used. Raises RuntimeError when it is about to
+        happen by itself and ``autofinalize`` is off.
+        """
+        if self.finalized:
+            return
+        with self._finalize_mutex:
+            if self.finalized:
+                return
+            if auto and not self.autofinalize:
+                raise RuntimeError(
+                    "Contract breach: app not finalized. Call app.finalize() before using its tasks"
+                )
+            self.finalized = True
+            _announce_app_finalized(self)
+            while self._pending:
+                maybe_evaluate(self._pending.popleft())
+            for task in list(self._tasks.values()):
+                task.bind(self)
+            self.on_after_finalize.send(sender=self)
+
+    @property
+    def tasks(self) -> Any:
+        """The task registry. Finalizes the app."""
+        if not self.finalized:
+            self.finalize(auto=True)
+        return self._tasks
+
+    def setup_security(
+        self,
+        allowed_serializers: Any = None,
+        key: str | None = None,
+        key_password: Any = None,
+        cert: str | None = None,
+        store: str | None = None,
+        digest: str = "sha256",
+        serializer: str = "json",
+    ) -> Any:
+        """Enable the signing serializer. Raises ImproperlyConfigured: not in this version."""
+        raise ImproperlyConfigured(
+            "The 'auth' serializer (message signing) is not available in this version of taskq"
+        )
+
+    def autodiscover_tasks(
+        self,
+        packages: Any = None,
+        related_name: str | None = "tasks",
+        force: bool = False,
+    ) -> None:
+        """Import the ``tasks`` modules of packages.
+
+        - packages: list of names or a function that returns one; the installed apps of the
+          framework in use when not given.
+        - related_name: name of the module in each package; None imports the packages.
+        - force: now, instead of when a worker imports its modules.
+        """
+        if force:
+            self._autodiscover_tasks(packages, related_name)
+            return
+
+        def discover(**_: Any) -> None:
+            self._autodiscover_tasks(packages, related_name)
+
+        signals.import_modules.connect(discover, weak=False, sender=self)
+
+    def _autodiscover_tasks(self, packages: Any, related_name: str | None, **_: Any) -> Any:
+        if packages:
+            return self._autodiscover_tasks_from_names(packages, related_name)
+        return self._autodiscover_tasks_from_fixups(related_name)
+
+    def _autodiscover_tasks_from_names(self, packages: Any, related_name: str | None) -> Any:
+        names = packages() if callable(packages) else packages
+        return self.loader.autodiscover_tasks(names, related_name)
+
+    def _autodiscover_tasks_from_fixups(self, related_name: str | None) -> Any:
+        return self._autodiscover_tasks_from_names(
+            [
+                package
+                for fixup in self._fixups
+                if hasattr(fixup, "autodiscover_tasks")
+                for package in fixup.autodiscover_tasks()
+            ],
+            related_name,
+        )
+
+    # -- periodic tasks
+
+    def add_periodic_task(
+        self,
+        schedule: Any,
+        sig: Any,
+        args: Any = (),
+        kwargs: Any = (),
+        name: str | None = None,
+        **opts: Any,
+    ) -> str:
+        """Add an entry to ``beat_schedule``.
+
+        - schedule: seconds, a timedelta, or a schedule.
+        - sig: signature of the task to send.
+        - name: of the entry, the signature's text by default.
+        - opts: execution options.
+
+        Returns the entry's name.
+        """
+        key, entry = self._sig_to_periodic_task_entry(
+            schedule, sig, args, dict(kwargs), name, **opts
+        )
+        if self.configured:
+            self._add_periodic_task(key, entry, name=name)
+        else:
+            self._pending_periodic_tasks.append((key, entry))
+        return key
+
+    def _sig_to_periodic_task_entry(
+        self,
+        schedule: Any,
+        sig: Any,
+        args: Any = (),
+        kwargs: Any = None,
+        name: str | None = None,
+        **opts: Any,
+    ) -> tuple[str, dict[str, Any]]:
+        if not callable(getattr(sig, "clone", None)):
+            sig = sig.subtask(args, kwargs)
+        else:
+            sig = sig.clone(args, kwargs)
+        return name or repr(sig), {
+            "schedule": schedule,
+            "task": sig.task,
+            "args": sig.args,
+            "kwargs": sig.kwargs,
+            "options": {**sig.options, **opts},
+        }
+
+    def _add_periodic_task(
+        self, key: str, entry: dict[str, Any], name: str | None = None
+    ) -> None:
+        self.conf.beat_schedule[key] = entry
+
+    # -- making classes and objects that belong to the app
+
+    def create_task_cls(self) -> Any:
+        """Return the base class of this app's tasks."""
+        return self.subclass_with_self(
+            self.task_cls, name="Task", attribute="_app", keep_reduce=True, abstract=True
+        )
+
+    def subclass_with_self(
+        self,
+        Class: Any,  # noqa: N803 - the public name
+        name: str | None = None,
+        attribute: str = "app",
+        reverse: str | None = None,
+        keep_reduce: bool = False,
+        **kw: Any,
+    ) -> Any:
+        """Return a subclass that has this app as an attribute.
+
+        - Class: a class or its import path.
+        - reverse: path from the app to this class, so that instances can be pickled; the
+          attribute's name by default.
+        - keep_reduce: leave pickling as the class has it.
+        """
+        Class = symbol_by_name(Class)  # noqa: N806
+        reverse = reverse or Class.__name__
+
+        def __reduce__(instance: Any) -> Any:  # noqa: N807
+            return _unpickle_attribute, (reverse, instance.__reduce_args__())
+
+        attributes: dict[str, Any] = {
+            attribute: self,
+            "__module__": Class.__module__,
+            "__doc__": Class.__doc__,
+            **kw,
+        }
+        if not keep_reduce:
+            attributes["__reduce__"] = __reduce__
+        return type(name or Class.__name__, (Class,), attributes)
+
+    def _rgetattr(self, path: str) -> Any:
+        return attrgetter(path)(self)
+
+    def prepare_config(self, c: Any) -> Any:
+        """Return the configuration as it is used; for subclasses to change it."""
+        return c
+
+    def select_queues(self, queues: Any = None) -> None:
+        """Consume from these queues only."""
+        self.amqp.queues.select(queues)
+
+    def signature(self, *args: Any, **kwargs: Any) -> Any:
+        """Return a signature bound to this app."""
+        kwargs["app"] = self
+        return self._canvas.signature(*args, **kwargs)
+
+    @cached_property
+    def Worker(self) -> Any:  # noqa: N802 - the public name
+        """The worker program, bound to this app."""
+        return self.subclass_with_self("taskq.apps.worker:Worker")
+
+    @cached_property
+    def WorkController(self, **kwargs: Any) -> Any:  # noqa: N802 - the public name
+        """The worker without the program around it, bound to this app."""
+        return self.subclass_with_self("taskq.worker:WorkController")
+
+    @cached_property
+    def Beat(self, **kwargs: Any) -> Any:  # noqa: N802 - the public name
+        """The beat program, bound to this app."""
+        return self.subclass_with_self("taskq.apps.beat:Beat")
+
+    @cached_property
+    def Task(self) -> Any:  # noqa: N802 - the public name
+        """The base class of tasks, bound to this app."""
+        return self.create_task_cls()
+
+    @cached_property
+    def AsyncResult(self) -> Any:  # noqa: N802 - the public name
+        """The result handle class, bound to this app."""
+        return self.subclass_with_self("taskq.result:AsyncResult")
+
+    @cached_property
+    def ResultSet(self) -> Any:  # noqa: N802 - the public name
+        """The result set class, bound to this app."""
+        return self.subclass_with_self("taskq.result:ResultSet")
+
+    @cached_property
+    def GroupResult(self) -> Any:  # noqa: N802 - the public name
+        """The group result class, bound to this app."""
+        return self.subclass_with_self("taskq.result:GroupResult")
+
+    @cached_property
+    def _canvas(self) -> Any:
+        return canvas
+
+    @cached_property
+    def amqp(self) -> Any:
+        """Queues, routes and messages."""
+        return instantiate(self.amqp_cls, app=self)
+
+    @cached_property
+    def control(self) -> Any:
+        """Remote control of workers."""
+        return instantiate(self.control_cls, app=self)
+
+    @cached_property
+    def events(self) -> Any:
+        """Events sent and received."""
+        return instantiate(self.events_cls, app=self)
+
+    @cached_property
+    def loader(self) -> Any:
+        """The loader: reads configuration and imports task modules."""
+        return get_loader_cls(self.loader_cls)(app=self)
+
+    @cached_property
+    def log(self) -> Any:
+        """Logging set-up."""
+        return instantiate(self.log_cls, app=self)
+
+    @property
+    def backend(self) -> Any:
+        """The result backend; one for all threads, they are thread-safe."""
+        backend = self._backend_cache
+        if backend is None:
+            with self._backend_lock:
+                backend = self._backend_cache
+                if backend is None:
+                    self._ensure_after_fork()
+                    backend = self._backend_cache = self._get_backend()
+        return backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend_cache = value
+
+    def _get_backend(self) -> Any:
+        backend, url = _backends.by_url(
+            self.backend_cls or self.conf.result_backend, self.loader
+        )
+        return backend(app=self, url=url)
+
+    # -- the task that runs, the time
+
+    @property
+    def current_task(self) -> Any:
+        """The task that runs in this thread, called by whatever means, or None."""
+        return get_current_task()
+
+    @property
+    def current_worker_task(self) -> Any:
+        """The task that a worker runs in this thread, or None."""
+        return get_current_worker_task()
+
+    @cached_property
+    def timezone(self) -> Any:
+        """The app's time zone, the ``timezone`` setting."""
+        conf = self.conf
+        if not conf.timezone:
+            return timezone.utc if conf.enable_utc else timezone.local
+        return timezone.get_timezone(conf.timezone)
+
+    def uses_utc_timezone(self) -> bool:
+        """Return whether the app's time zone is UTC."""
+        return bool(self.timezone == timezone.utc)
+
+    def now(self) -> datetime:
+        """Return the current time, with the app's time zone."""
+        return datetime.now(self.timezone)
+
+    # -- identity
+
+    @cached_property
+    def oid(self) -> str:
+        """Id of this app in this process, where replies are sent to."""
+        return oid_from(self)  # type: ignore[no-any-return]
+
+    @property
+    def thread_oid(self) -> str:
+        """Id of this app in this thread, where results are sent to by reply."""
+        local = self._local
+        try:
+            return local.oid  # type: ignore[no-any-return]
+        except AttributeError:
+            local.oid = new_oid = oid_from(self, threads=True)
+            return new_oid  # type: ignore[no-any-return]
+
+    # -- forks and pickles
+
+    def _ensure_after_fork(self) -> None:
+        """Have the app told when its process forks."""
+        _forget_in_children(self)
+
+    def _after_fork(self) -> None:
+        """In a child: nothing of the parent's connections may be used."""
+        self._forget_pools()
+        with suppress(AttributeError):
+            del self.__dict__["oid"]
+        self._local = threading.local()
+        self.on_after_fork.send(sender=self)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {appstr(self)}>"
+
+    def __reduce__(self) -> Any:
+        if self._using_v1_reduce:
+            return self.__reduce_v1__()
+        return _unpickle_app_v2, (self.__class__, self.__reduce_keys__())
+
+    def __reduce_v1__(self) -> Any:
+        """Pickle as classes with their own ``__reduce_args__`` are."""
+        return _unpickle_app, (self.__class__, self.Pickler, *self.__reduce_args__())
+
+    def __reduce_keys__(self) -> dict[str, Any]:
+        """Return the keyword arguments that make an app like this one."""
+        return {
+            "main": self.main,
+            "changes": self._conf.changes if self.configured else self._preconf,
+            "loader": self.loader_cls,
+            "backend": self.backend_cls,
+            "amqp": self.amqp_cls,
+            "events": self.events_cls,
+            "log": self.log_cls,
+            "control": self.control_cls,
+            "fixups": self.fixups,
+            "config_source": self._config_source,
+            "task_cls": self.task_cls,
+            "namespace": self.namespace,
+        }
+
+    def __reduce_args__(self) -> tuple[Any, ...]:
+        """Return positional arguments for the pickler of the first generation."""
+        return (
+            self.main,
+            self._conf.changes if self.configured else {},
+            self.loader_cls,
+            self.backend_cls,
+            self.amqp_cls,
+            self.events_cls,
+            self.log_cls,
+            self.control_cls,
+            False,
+            self._config_source,
+        )
+
+
+#: The same class under the name that users of Celery know.
+Celery = TaskQ
+
+
+class _DefaultSets(dict[str, set[Any]]):
+    """Mapping whose missing values are empty sets."""
+
+    def __missing__(self, key: str) -> set[Any]:
+        self[key] = value = set()
+        return value
+
+
+def _unpickle_attribute(path: str, args: Iterable[Any]) -> Any:
+    """Make an instance of the class that the current app has at ``path``."""
+    return get_current_app()._rgetattr(path)(*args)
+
+
+_apps_with_connections: weakref.WeakSet[TaskQ] = weakref.WeakSet()
+
+
+def _forget_in_children(app: TaskQ) -> None:
+    _apps_with_connections.add(app)
+
+
+def _after_fork_in_child() -> None:
+    for app in list(_apps_with_connections):
+        app._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

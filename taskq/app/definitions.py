@@ -1,0 +1,249 @@
+"""Defining tasks: the ``task`` decorator, class-based tasks, names, and what is shared.
+
+A part of `TaskQ`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from collections.abc import Callable
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+
+from taskq._state import _get_active_apps, connect_on_app_finalize, get_current_app
+from taskq.app.autoretry import add_autoretry_behaviour
+from taskq.app.pydantic import ArgumentDumper, wrap_with_models
+from taskq.app.task import Task
+from taskq.local import PromiseProxy, Proxy
+from taskq.utils.functional import head_from_fun
+from taskq.utils.imports import gen_task_name
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Definitions:
+    """The part of an app that makes tasks out of functions and classes."""
+
+    Task: Any
+    main: str | None
+    finalized: bool
+    autofinalize: bool
+    strict_typing: bool
+    _tasks: Any
+    _pending: Any
+
+    @overload
+    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def task(
+        self, /, *, bind: Literal[True], **opts: Any
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+    @overload
+    def task(
+        self, /, *, bind: Literal[False] = ..., **opts: Any
+    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    def task(self, *args: Any, **opts: Any) -> Any:
+        """Make a task of a function. Used as ``@app.task`` or ``@app.task(**opts)``.
+
+        - name: of the task; made from module and function by default, see `gen_task_name`.
+        - bind: give the task instance to the function as its first argument.
+        - base: the task's class, the app's `Task` by default.
+        - lazy: make the task when it is first used rather than now (True).
+        - shared: other apps of this process get a copy too (True).
+        - pydantic, pydantic_strict, pydantic_context, pydantic_dump_kwargs: models as arguments.
+        - autoretry_for, retry_kwargs, retry_backoff, …: see `Task`.
+        - any other option becomes an attribute of the task.
+
+        Returns a proxy of the task, which is made when it is needed.
+        """
+
+        def create(
+            lazy: bool = True,
+            shared: bool = True,
+            filter: Callable[[Any], Any] | None = None,
+            **options: Any,
+        ) -> Callable[[Callable[..., Any]], Any]:
+            def make(fun: Callable[..., Any]) -> Any:
+                _refuse_tasks(fun)
+                if shared:
+
+                    def construct(app: Any) -> Any:
+                        return app._task_from_fun(fun, **options)
+
+                    construct.__doc__ = fun.__doc__
+                    connect_on_app_finalize(construct)
+                task: Any
+                if not lazy or self.finalized:
+                    task = self._task_from_fun(fun, **options)
+                else:
+                    task = PromiseProxy(
+                        self._task_from_fun, (fun,), options, __doc__=fun.__doc__
+                    )
+                    self._pending.append(task)
+                return filter(task) if filter is not None else task
+
+            return make
+
+        if len(args) == 1:
+            if callable(args[0]):
+                return create(**opts)(args[0])
+            raise TypeError(f"argument 1 to @task() must be a callable, not {args[0]!r}")
+        if args:
+            raise TypeError(f"@task() takes exactly 1 argument ({len(args)} given)")
+        return create(**opts)
+
+    def type_checker(self, fun: Callable[..., Any], bound: bool = False) -> Any:
+        """Return a function that raises TypeError when called with arguments ``fun`` refuses."""
+        return staticmethod(head_from_fun(fun, bound=bound))
+
+    def _task_from_fun(
+        self,
+        fun: Callable[..., Any],
+        name: str | None = None,
+        base: Any = None,
+        bind: bool = False,
+        pydantic: bool = False,
+        pydantic_strict: bool = False,
+        pydantic_context: dict[str, Any] | None = None,
+        pydantic_dump_kwargs: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        if not self.finalized and not self.autofinalize:
+            raise RuntimeError(
+                "Contract breach: app not finalized. Call app.finalize() before using its tasks"
+            )
+        name = name or self.gen_task_name(fun.__name__, fun.__module__)
+        base = base or self.Task
+        if name in self._tasks:
+            task = self._tasks[name]
+            self._warn_if_duplicate_task_name(task, fun, name)
+            return task
+        run = fun
+        if pydantic:
+            run = wrap_with_models(
+                self,
+                fun,
+                name,
+                strict=pydantic_strict,
+                context=pydantic_context,
+                dump_kwargs=pydantic_dump_kwargs,
+            )
+            options["_dump_pydantic_arguments"] = staticmethod(ArgumentDumper(pydantic_dump_kwargs))
+        attributes = {
+            "app": self,
+            "name": name,
+            "run": run if bind else staticmethod(run),
+            "_decorated": True,
+            "__doc__": fun.__doc__,
+            "__module__": fun.__module__,
+            "__annotations__": getattr(fun, "__annotations__", {}),
+            "__header__": self.type_checker(fun, bound=bind),
+            "__wrapped__": run,
+            **options,
+        }
+        attributes.setdefault("typing", self.strict_typing)
+        cls = type(fun.__name__, (base,), attributes)
+        cls.__qualname__ = getattr(fun, "__qualname__", fun.__name__)
+        task = cls()
+        self._tasks[task.name] = task
+        task.bind(self)  # connects task to this app
+        add_autoretry_behaviour(task, **options)
+        return task
+
+    def register_task(self, task: Any, **options: Any) -> Any:
+        """Register a class-based task, given as instance or class. Returns the instance.
+
+        - options: autoretry options, see `add_autoretry_behaviour`.
+        """
+        task = task() if inspect.isclass(task) else task
+        if not task.name:
+            cls = type(task)
+            task.name = self.gen_task_name(cls.__name__, cls.__module__)
+        add_autoretry_behaviour(task, **options)
+        self.tasks[task.name] = task
+        task._app = self
+        task.bind(self)
+        return task
+
+    tasks: Any
+
+    def gen_task_name(self, name: str, module: str) -> str:
+        """Return the name of a task from the names of its function and module.
+
+        Override it to name tasks otherwise; it must return the same for the same.
+        """
+        return gen_task_name(self, name, module)
+
+    def _warn_if_duplicate_task_name(self, task: Any, fun: Callable[..., Any], name: str) -> None:
+        """Warn when two different functions claim one task name."""
+        existing = inspect.unwrap(getattr(task, "__wrapped__", task.run))
+        wanted = inspect.unwrap(fun)
+        if _same_place(existing, wanted):
+            return
+        self._warn_duplicate_task_name(name, existing, wanted, "the first one is kept")
+
+    def _warn_duplicate_task_name(
+        self, name: str, existing: Any, new: Any, consequence: str
+    ) -> None:
+        warnings.warn(
+            f"Task name {name!r} is used by {_where(existing)} and by {_where(new)}: "
+            f"{consequence}. Give one of them another name.",
+            RuntimeWarning,
+            stacklevel=4,
+        )
+
+
+def _same_place(one: Any, other: Any) -> bool:
+    return _where(one) == _where(other)
+
+
+def _where(fun: Any) -> str:
+    return f"{getattr(fun, '__module__', '?')}.{getattr(fun, '__qualname__', fun)}"
+
+
+def _refuse_tasks(fun: Any) -> None:
+    """Raise TypeError when ``fun`` is a task already: the decorator was applied twice."""
+    if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, Task)):
+        raise TypeError(
+            f"{fun!r} is a task already: apply the task decorator once, and as the outermost one"
+        )
+
+
+def shared_task(*args: Any, **kwargs: Any) -> Any:
+    """Make a task that belongs to whichever app is current. Used like `TaskQ.task`.
+
+    For libraries, which have no app: the task is registered in every app of the process, and the
+    name that the decorator leaves behind stands for the task of the current app.
+    """
+
+    def create(**options: Any) -> Callable[[Callable[..., Any]], Any]:
+        def make(fun: Callable[..., Any]) -> Any:
+            _refuse_tasks(fun)
+            name = options.get("name")
+
+            def construct(app: Any) -> Any:
+                return app._task_from_fun(fun, **options)
+
+            # Apps that are finalized from now on.
+            connect_on_app_finalize(construct)
+            # And those that have been.
+            for app in _get_active_apps():
+                if app.finalized:
+                    with app._finalize_mutex:
+                        app._task_from_fun(fun, **options)
+
+            def task_of_current_app() -> Any:
+                app = get_current_app()
+                return app.tasks[name or app.gen_task_name(fun.__name__, fun.__module__)]
+
+            return Proxy(task_of_current_app)
+
+        return make
+
+    if len(args) == 1 and callable(args[0]):
+        return create(**kwargs)(args[0])
+    if args:
+        raise TypeError(f"argument 1 to @shared_task must be a callable, not {args[0]!r}")
+    return create(**kwargs)
+

@@ -1,0 +1,244 @@
+"""Building task messages: protocol 2, and protocol 1 when configured.
+
+The AMQP object calls these once per published task, so nothing is computed here that the
+message doesn't carry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from taskq.utils.nodenames import anon_nodename
+from taskq.utils.saferepr import saferepr
+from taskq.utils.time import maybe_make_aware
+
+__all__ = ("build_v1", "build_v2", "task_message")
+
+#: Seconds that datetime arithmetic accepts at least, about minus 68 years.
+INT_MIN = -2147483648
+
+
+class task_message(NamedTuple):  # noqa: N801 - the public name
+    """A task message before serialisation.
+
+    - headers, properties: of the message.
+    - body: what is serialised.
+    - sent_event: fields of the ``task-sent`` event, None when it isn't sent.
+    """
+
+    headers: dict[str, Any]
+    properties: dict[str, Any]
+    body: Any
+    sent_event: dict[str, Any] | None
+
+
+def add_seconds(now: datetime, seconds: float, what: str) -> datetime:
+    """Return ``now`` plus seconds. Raises ValueError naming ``what`` when out of range."""
+    if seconds < INT_MIN:
+        raise ValueError(f"{what} is out of range: {seconds!r} seconds")
+    try:
+        return now + timedelta(seconds=seconds)
+    except OverflowError as exc:
+        raise ValueError(f"{what} is out of range: {seconds!r} seconds") from exc
+
+
+def _times(
+    countdown: float | None,
+    eta: Any,
+    expires: Any,
+    now: datetime | None,
+    timezone: Any,
+    app: Any,
+) -> tuple[str | None, str | None]:
+    """Return ETA and expiry as ISO 8601 texts."""
+    if countdown:
+        if not isinstance(countdown, int | float) or countdown != countdown:
+            raise ValueError(f"countdown must be a number of seconds, not {countdown!r}")
+        now = now or app.now()
+        eta = maybe_make_aware(add_seconds(now, countdown, "countdown"), tz=timezone)
+    if expires is not None and isinstance(expires, int | float):
+        now = now or app.now()
+        expires = maybe_make_aware(add_seconds(now, expires, "expires"), tz=timezone)
+    return _isoformat(eta, timezone), _isoformat(expires, timezone)
+
+
+def _isoformat(value: Any, timezone: Any) -> str | None:
+    if not value or isinstance(value, str):
+        return value or None
+    if isinstance(value, datetime):
+        return maybe_make_aware(value, tz=timezone).isoformat()
+    raise TypeError(
+        f"eta and expires must be a datetime, a number of seconds or ISO 8601 text, not {value!r}"
+    )
+
+
+def check_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
+    """Return args and kwargs, empty when None. Raises TypeError for other types."""
+    if args is None:
+        args = ()
+    elif not isinstance(args, list | tuple):
+        raise TypeError(f"task args must be a list or tuple, not {type(args).__name__}: {args!r}")
+    if kwargs is None:
+        kwargs = {}
+    elif not isinstance(kwargs, Mapping):
+        raise TypeError(
+            f"task keyword arguments must be a mapping, not {type(kwargs).__name__}: {kwargs!r}"
+        )
+    return args, kwargs
+
+
+def build_v2(
+    app: Any,
+    task_id: str,
+    name: str,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    countdown: float | None = None,
+    eta: Any = None,
+    group_id: str | None = None,
+    group_index: int | None = None,
+    expires: Any = None,
+    retries: int = 0,
+    chord: Any = None,
+    callbacks: Any = None,
+    errbacks: Any = None,
+    reply_to: str | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    create_sent_event: bool = False,
+    root_id: str | None = None,
+    parent_id: str | None = None,
+    shadow: str | None = None,
+    chain: Any = None,
+    now: datetime | None = None,
+    timezone: Any = None,
+    origin: str | None = None,
+    ignore_result: bool = False,
+    argsrepr: str | None = None,
+    kwargsrepr: str | None = None,
+    stamped_headers: Any = None,
+    replaced_task_nesting: int = 0,
+    argsrepr_maxsize: int = 1024,
+    kwargsrepr_maxsize: int = 1024,
+    stamps: Mapping[str, Any] | None = None,
+) -> task_message:
+    """Return a protocol 2 message. Parameters are those of `AMQP.as_task_v2`."""
+    args, kwargs = check_arguments(args, kwargs)
+    eta_text: str | None
+    expires_text: str | None
+    if countdown or eta or expires is not None:
+        eta_text, expires_text = _times(
+            countdown, eta, expires, now, timezone or app.timezone, app
+        )
+    else:
+        eta_text = expires_text = None
+    if argsrepr is None:
+        argsrepr = saferepr(args, argsrepr_maxsize)
+    if kwargsrepr is None:
+        kwargsrepr = saferepr(kwargs, kwargsrepr_maxsize) if kwargs else "{}"
+    if not root_id:
+        root_id = task_id
+    return task_message(
+        headers={
+            "lang": "py",
+            "task": name,
+            "id": task_id,
+            "shadow": shadow,
+            "eta": eta_text,
+            "expires": expires_text,
+            "group": group_id,
+            "group_index": group_index,
+            "retries": retries,
+            "timelimit": [time_limit, soft_time_limit],
+            "root_id": root_id,
+            "parent_id": parent_id,
+            "argsrepr": argsrepr,
+            "kwargsrepr": kwargsrepr,
+            "origin": origin or anon_nodename(),
+            "ignore_result": ignore_result,
+            "replaced_task_nesting": replaced_task_nesting,
+            "stamped_headers": stamped_headers,
+            "stamps": stamps or {},
+        },
+        properties={"correlation_id": task_id, "reply_to": reply_to or ""},
+        body=(
+            args,
+            kwargs,
+            {"callbacks": callbacks, "errbacks": errbacks, "chain": chain, "chord": chord},
+        ),
+        sent_event={
+            "uuid": task_id,
+            "root_id": root_id,
+            "parent_id": parent_id,
+            "name": name,
+            "args": argsrepr,
+            "kwargs": kwargsrepr,
+            "retries": retries,
+            "eta": eta_text,
+            "expires": expires_text,
+        }
+        if create_sent_event
+        else None,
+    )
+
+
+def build_v1(
+    app: Any,
+    task_id: str,
+    name: str,
+    args: Any = None,
+    kwargs: Any = None,
+    *,
+    countdown: float | None = None,
+    eta: Any = None,
+    group_id: str | None = None,
+    expires: Any = None,
+    retries: int = 0,
+    chord: Any = None,
+    callbacks: Any = None,
+    errbacks: Any = None,
+    reply_to: str | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    create_sent_event: bool = False,
+    now: datetime | None = None,
+    timezone: Any = None,
+) -> task_message:
+    """Return a protocol 1 message. Parameters are those of `AMQP.as_task_v1`."""
+    args, kwargs = check_arguments(args, kwargs)
+    eta_text, expires_text = _times(countdown, eta, expires, now, timezone or app.timezone, app)
+    return task_message(
+        headers={},
+        properties={"correlation_id": task_id, "reply_to": reply_to or ""},
+        body={
+            "task": name,
+            "id": task_id,
+            "args": args,
+            "kwargs": kwargs,
+            "group": group_id,
+            "group_index": None,
+            "retries": retries,
+            "eta": eta_text,
+            "expires": expires_text,
+            "utc": app.conf.enable_utc,
+            "callbacks": callbacks,
+            "errbacks": errbacks,
+            "timelimit": (time_limit, soft_time_limit),
+            "taskset": group_id,
+            "chord": chord,
+        },
+        sent_event={
+            "uuid": task_id,
+            "name": name,
+            "args": saferepr(args),
+            "kwargs": saferepr(kwargs),
+            "retries": retries,
+            "eta": eta_text,
+            "expires": expires_text,
+        }
+        if create_sent_event
+        else None,
+    )
