@@ -1,0 +1,21 @@
+"""The table of subcommands: name, where it is defined, and its line in ``taskq --help``.
+
+Read by the root command; a new subcommand is a file here and a row in the table.
+"""
+
+from __future__ import annotations
+
+from taskq.bin.group import Row
+
+COMMANDS = {
+    "call": Row("taskq.bin.call:call", "Send a task by name."),
+    "control": Row("taskq.bin.control:control", "Change something in running workers."),
+    "inspect": Row("taskq.bin.control:inspect", "Ask running workers about themselves."),
+    "list": Row("taskq.bin.list:list_", "Show what the broker has."),
+    "purge": Row("taskq.bin.purge:purge", "Delete all messages waiting in the task queues."),
+    "report": Row("taskq.bin.report:report", "Show versions and settings, for bug reports."),
+    "result": Row("taskq.bin.result:result", "Print the result of a task."),
+    "shell": Row("taskq.bin.shell:shell", "Start a Python shell with the app loaded."),
+    "status": Row("taskq.bin.control:status", "Show which workers are online."),
+    "worker": Row("taskq.bin.worker:worker", "Start a worker."),
+}

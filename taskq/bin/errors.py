@@ -1,0 +1,99 @@
+"""Errors a user can mend, told as a message with the value, what was tried and what to do.
+
+Used by the command classes, so that no command of ours ends in a bare traceback for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import click
+
+#: Exit status when no worker or no broker answers.
+EX_UNAVAILABLE: int = getattr(os, "EX_UNAVAILABLE", 69)
+EX_FAILURE = 1
+
+NO_BROKER = """\
+Cannot reach the message broker{where}: {reason}
+Check that it runs and that the URL is right: it is taken from --broker, then from
+TASKQ_BROKER_URL or CELERY_BROKER_URL, then from the app's broker_url.
+To try taskq without a server, use a file as broker: --broker sqlite:///taskq.db"""
+
+NO_BACKEND = """\
+Cannot reach the result backend{where}: {reason}
+Check that it runs and that the URL is right: it is taken from --result-backend, then from
+TASKQ_RESULT_BACKEND or CELERY_RESULT_BACKEND, then from the app's result_backend."""
+
+
+class CommandError(click.ClickException):
+    """Ends a command with a message on stderr and ``exit_code`` as the process's status."""
+
+    def __init__(self, message: str, exit_code: int = EX_FAILURE) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def handle_remote_command_error(command: str, exc: Exception) -> None:
+    """End a command that talks to workers because the broker could not be reached.
+
+    - command: name of the remote command that was sent.
+    - exc: what the connection raised.
+
+    Raises CeleryCommandException with exit status 69.
+    """
+    from taskq.exceptions import CeleryCommandException  # start-up: not needed for `--help`
+
+    message = NO_BROKER.format(where="", reason=_reason(exc))
+    raise CeleryCommandException(
+        message=f"The command {command!r} was not sent. {message}", exit_code=EX_UNAVAILABLE
+    ) from exc
+
+
+@contextmanager
+def explained(app: Any | None) -> Iterator[None]:
+    """Turn broker, configuration and security errors of the body into a message and a status.
+
+    - app: the app in use, to name its broker; None before one is loaded.
+    """
+    from kombu.exceptions import OperationalError  # start-up: a command that runs has it anyway
+
+    from taskq.exceptions import ImproperlyConfigured, SecurityError
+
+    try:
+        yield
+    except (OperationalError, ConnectionError) as exc:
+        raise CommandError(
+            NO_BROKER.format(where=_at(_broker_url(app)), reason=_reason(exc)), EX_UNAVAILABLE
+        ) from exc
+    except (ImproperlyConfigured, SecurityError) as exc:
+        raise CommandError(_reason(exc)) from exc
+
+
+@contextmanager
+def backend_explained(app: Any) -> Iterator[None]:
+    """Turn connection errors of the app's result backend into a message and a status."""
+    backend = app.backend
+    try:
+        yield
+    except (*getattr(backend, "connection_errors", ()), ConnectionError) as exc:
+        where = _at(backend.as_uri())
+        raise CommandError(
+            NO_BACKEND.format(where=where, reason=_reason(exc)), EX_UNAVAILABLE
+        ) from exc
+
+
+def _broker_url(app: Any | None) -> str | None:
+    if app is None:
+        return None
+    return str(app.connection_for_write().as_uri())
+
+
+def _at(url: str | None) -> str:
+    return f" at {url}" if url else ""
+
+
+def _reason(exc: BaseException) -> str:
+    return str(exc).strip() or type(exc).__name__

@@ -1,0 +1,128 @@
+"""Finding the app that ``-A`` names, and telling what was tried when there is none.
+
+Called by the root command before a subcommand runs.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from types import TracebackType
+from typing import Any
+
+from taskq.bin.errors import CommandError
+
+#: Exit status for a command line that cannot be carried out, as click's own usage errors.
+EX_USAGE = 2
+
+NOT_FOUND = """\
+Unable to load the app {name!r}: there is no module {missing!r}.
+Looked in {cwd} and on sys.path.{hint}
+Run the command in the directory that holds the module, or name that directory with --workdir;
+-A takes a module ('proj', 'proj.tasks') or a module and an attribute ('proj.tasks:app')."""
+
+NO_APP = """\
+Unable to load the app {name!r}: {reason}
+Tried {tried}.
+Name the app itself, such as -A {module}:NAME, or bind it to the name 'app' in that module."""
+
+BROKEN = """\
+Unable to load the app {name!r}: the module was found, but importing it failed:
+
+{trace}"""
+
+
+def load_app(name: str) -> Any:
+    """Return the app that ``name`` stands for, by Celery's rules for ``-A``.
+
+    - name: a module, or ``module:attribute``.
+
+    Raises CommandError, with what was tried, when there is none.
+    """
+    from taskq.app.utils import find_app  # start-up: `--help` loads no app
+
+    try:
+        return find_app(name)
+    except ModuleNotFoundError as exc:
+        if exc.name and _is_part_of(exc.name, name):
+            raise CommandError(_not_found(name, exc.name), EX_USAGE) from exc
+        raise CommandError(_broken(name, exc), EX_USAGE) from exc
+    except AttributeError as exc:
+        if _raised_by_user_code(exc):
+            raise CommandError(_broken(name, exc), EX_USAGE) from exc
+        raise CommandError(_no_app(name, exc), EX_USAGE) from exc
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as exc:  # whatever the user's module raises while it is imported
+        raise CommandError(_broken(name, exc), EX_USAGE) from exc
+
+
+def _module_of(name: str) -> str:
+    return name.partition(":")[0]
+
+
+def _is_part_of(missing: str, name: str) -> bool:
+    """Return whether the module that was not found is ``name`` itself or one of its parents."""
+    return f"{_module_of(name)}.".startswith(f"{missing}.")
+
+
+def _not_found(name: str, missing: str) -> str:
+    return NOT_FOUND.format(name=name, missing=missing, cwd=os.getcwd(), hint=_similar(missing))
+
+
+def _similar(missing: str) -> str:
+    """Return a hint naming modules here whose names are nearly ``missing``."""
+    from difflib import get_close_matches  # only for a mistake
+
+    here = [
+        entry.name.removesuffix(".py")
+        for entry in os.scandir(".")
+        if entry.name.endswith(".py") or (entry.is_dir() and entry.name.isidentifier())
+    ]
+    found = get_close_matches(missing, here)
+    return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
+
+
+def _no_app(name: str, exc: AttributeError) -> str:
+    module, _, attribute = name.partition(":")
+    if attribute:
+        tried = f"the attribute {attribute!r} of {module!r}"
+    else:
+        tried = (
+            f"{module}:app, {module}:celery, every app among the names of {module!r}, "
+            f"and the same in {module}.celery and {module}.taskq"
+        )
+    reason = str(exc)
+    return NO_APP.format(name=name, reason=reason, tried=tried, module=module)
+
+
+def _raised_by_user_code(exc: BaseException) -> bool:
+    return bool(_user_frames(exc.__traceback__))
+
+
+def _broken(name: str, exc: BaseException) -> str:
+    frames = _user_frames(exc.__traceback__)
+    lines = ["Traceback (most recent call last):\n", *traceback.format_list(frames)]
+    lines += traceback.format_exception_only(type(exc), exc)
+    return BROKEN.format(name=name, trace="".join(lines).rstrip())
+
+
+
+
+def _user_frames(tb: TracebackType | None) -> list[traceback.FrameSummary]:
+    """Return the frames of ``tb`` from the first that is the user's own module on."""
+    frames = list(traceback.extract_tb(tb))
+    for index, frame in enumerate(frames):
+        if not _is_machinery(frame.filename):
+            return [f for f in frames[index:] if not f.filename.startswith("<frozen importlib")]
+    return []
+
+
+def _is_machinery(filename: str) -> bool:
+    if filename.startswith("<frozen importlib"):
+        return True
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if filename.startswith(package + os.sep):
+        return True
+    parts = filename.replace("\\", "/").split("/")
+    return parts[-2:-1] == ["importlib"] or ("site-packages" in parts and "kombu" in parts)

@@ -1,0 +1,395 @@
+"""``taskq worker``: start a worker. Parses and refuses; the worker itself is ``app.Worker``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import click
+from click.types import ParamType, StringParamType
+
+from taskq.bin.base import (
+    COMMA_SEPARATED_LIST,
+    LOG_LEVEL,
+    CeleryDaemonCommand,
+    CeleryOption,
+    handle_preload_options,
+)
+from taskq.bin.detached import in_background, run_in_background
+from taskq.bin.errors import CommandError
+from taskq.bin.features import refuse_unbuilt
+
+EX_OK = 0
+EX_FAILURE = 1
+
+#: The concurrency that is computed from the CPUs the process may use.
+AUTO_CONCURRENCY = "auto"
+
+
+class CeleryBeat(ParamType):
+    """Whether beat runs inside the worker."""
+
+    name = "beat"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bool | None:
+        if value and sys.platform == "win32":
+            self.fail("-B does not work on Windows; run `taskq beat` beside the worker", param, ctx)
+        return value if value is None else bool(value)
+
+
+class WorkersPool(click.Choice[str]):
+    """A pool: one of the names, or the dotted path of a pool class (``pkg.module:Pool``)."""
+
+    name = "pool"
+
+    def __init__(self) -> None:
+        super().__init__(
+            ("prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom")
+        )
+
+    def convert(  # type: ignore[override]  # the name stands for its class from here on
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        from taskq.concurrency import get_available_pool_names, get_implementation
+
+        if not isinstance(value, str):
+            return value
+        if "." not in value and ":" not in value and value not in get_available_pool_names():
+            value = super().convert(value, param, ctx)
+        try:
+            return get_implementation(value)
+        except (KeyError, AttributeError, ImportError, ValueError) as exc:
+            self.fail(f"the pool {value!r} is not available: {_text(exc)}", param, ctx)
+
+
+class Hostname(StringParamType):
+    """A node name; ``%h``, ``%n``, ``%d`` are expanded, and a missing half is filled in."""
+
+    name = "hostname"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> str:
+        from taskq.utils.nodenames import default_nodename, host_format
+
+        return host_format(default_nodename(value))
+
+
+class Autoscale(ParamType):
+    """``max,min`` or ``max``: between how many processes the pool may vary."""
+
+    name = "<max workers>, <min workers>"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        if isinstance(value, (tuple, list)):
+            return (int(value[0]), int(value[1]))
+        parts = str(value).split(",")
+        try:
+            numbers = [int(part) for part in parts]
+        except ValueError:
+            self.fail(f"{value!r} is not max,min, such as 10,3", param, ctx)
+        if len(numbers) > 2:
+            self.fail(f"{value!r} has more than two numbers; write max,min", param, ctx)
+        return (max(numbers), min(numbers) if len(numbers) == 2 else 0)
+
+
+CELERY_BEAT = CeleryBeat()
+WORKERS_POOL = WorkersPool()
+HOSTNAME = Hostname()
+AUTOSCALE = Autoscale()
+
+
+def detach(
+    path: str,
+    argv: list[str],
+    logfile: str | None = None,
+    pidfile: str | None = None,
+    uid: str | int | None = None,
+    gid: str | int | None = None,
+    umask: str | int | None = None,
+    workdir: str | None = None,
+    fake: bool = False,
+    app: Any = None,
+    executable: str | None = None,
+    hostname: str | None = None,
+) -> int:
+    """Run ``path argv…`` as a daemon; the exit status is returned in the parent.
+
+    Parameters:
+        path: Python executable, unless ``executable`` names another.
+        argv: its arguments.
+        logfile, pidfile: as given by the user; node formats such as ``%n`` are expanded.
+        uid, gid, umask, workdir: what the daemon runs as and where.
+        fake: stay in the foreground.
+        app: not used; kept for callers that pass it.
+        hostname: node name for the node formats.
+    """
+    from taskq.utils.nodenames import default_nodename, node_format
+
+    name = default_nodename(hostname)  # type: ignore[arg-type]  # None means this host
+    return run_in_background(
+        argv,
+        path=executable or path,
+        logfile=node_format(logfile, name) if logfile else None,
+        pidfile=node_format(pidfile, name) if pidfile else None,
+        uid=uid,
+        gid=gid,
+        umask=umask,
+        workdir=workdir,
+        fake=fake,
+    )
+
+
+def _concurrency(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> int | str | None:
+    if value is None or value == "":
+        return _setting(ctx, param, "worker_concurrency")
+    if value.lower() == AUTO_CONCURRENCY:
+        return AUTO_CONCURRENCY
+    try:
+        return int(value)
+    except ValueError as exc:
+        raise click.BadParameter(f"{value!r} is not a number, nor 'auto'.", ctx, param) from exc
+
+
+def _or_setting(key: str) -> Any:
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        return value if value is not None else _setting(ctx, param, key)
+
+    return callback
+
+
+def _setting(ctx: click.Context, _param: click.Parameter, key: str) -> Any:
+    return getattr(ctx.obj.app.conf, key, None) if ctx.obj is not None else None
+
+
+def _group(heading: str) -> Any:
+    def option(*names: str, **kwargs: Any) -> Any:
+        return click.option(*names, cls=CeleryOption, help_group=heading, **kwargs)
+
+    return option
+
+
+_worker = _group("Worker Options")
+_pool = _group("Pool Options")
+_queue = _group("Queue Options")
+_feature = _group("Features")
+_beat = _group("Embedded Beat Options")
+
+
+@click.command(cls=CeleryDaemonCommand, context_settings={"allow_extra_args": True})
+@_worker(
+    "-n",
+    "--hostname",
+    type=HOSTNAME,
+    help="Name of this worker; %h is the host with its domain, %n the host's name, %d its domain. "
+    "A name without '@' is one on this host.",
+)
+@_worker("-D", "--detach", is_flag=True, default=False, help="Run in the background.")
+@_worker(
+    "-S",
+    "--statedb",
+    type=click.Path(),
+    callback=_or_setting("worker_state_db"),
+    help="File that keeps revoked tasks across restarts.",
+)
+@_worker("-l", "--loglevel", type=LOG_LEVEL, default="WARNING", help="What is logged.")
+@_worker(
+    "-O",
+    "--optimization",
+    type=click.Choice(("default", "fair")),
+    default="default",
+    help="Scheduling profile. Here no task waits behind a running one in either.",
+)
+@_worker(
+    "--prefetch-multiplier",
+    type=int,
+    callback=_or_setting("worker_prefetch_multiplier"),
+    help="How many messages to hold for each process.",
+)
+@_worker(
+    "--disable-prefetch",
+    is_flag=True,
+    default=None,
+    callback=_or_setting("worker_disable_prefetch"),
+    help="Fetch a message only when a process is free.",
+)
+@_pool(
+    "-c",
+    "--concurrency",
+    callback=_concurrency,
+    metavar="NUMBER",
+    help="How many tasks run at a time: processes, threads or greenlets. The number of CPUs if not "
+    "given; 'auto' counts the CPUs that a container or an affinity mask leaves.",
+)
+@_pool(
+    "-P",
+    "--pool",
+    type=WORKERS_POOL,
+    callback=lambda ctx, param, value: (
+        value
+        if value is not None
+        else WORKERS_POOL.convert(_setting(ctx, param, "worker_pool") or "prefork", param, ctx)
+    ),
+    help="What tasks run in; also the dotted path of a pool class.",
+)
+@_pool(
+    "-E",
+    "--task-events",
+    "--events",
+    is_flag=True,
+    default=None,
+    help="Send events about tasks, for monitors.",
+)
+@_pool("--time-limit", type=float, help="Seconds after which a task is killed.")
+@_pool(
+    "--soft-time-limit",
+    type=float,
+    help="Seconds after which a task gets SoftTimeLimitExceeded.",
+)
+@_pool(
+    "--max-tasks-per-child",
+    type=int,
+    help="Number of tasks after which a pool process is replaced.",
+)
+@_pool(
+    "--pool-start-method",
+    type=click.Choice(("fork", "spawn")),
+    help="How prefork starts its processes: 'fork' is quick and shares memory, 'spawn' starts each "
+    "in a fresh interpreter.",
+)
+@_pool(
+    "--max-memory-per-child",
+    type=int,
+    help="Resident memory in KiB above which a pool process is replaced, once its task is done.",
+)
+@_queue("--purge", "--discard", is_flag=True, help="Delete all waiting messages before starting.")
+@_queue(
+    "--queues",
+    "-Q",
+    type=COMMA_SEPARATED_LIST,
+    help="Names of the queues to take tasks from, with commas between.",
+)
+@_queue(
+    "--exclude-queues",
+    "-X",
+    type=COMMA_SEPARATED_LIST,
+    help="Names of the queues not to take tasks from.",
+)
+@_queue(
+    "--include", "-I", type=COMMA_SEPARATED_LIST, help="Further modules with tasks to import."
+)
+@_feature("--without-gossip", is_flag=True, help="Do not listen to other workers.")
+@_feature("--without-mingle", is_flag=True, help="Do not ask other workers at start.")
+@_feature("--without-heartbeat", is_flag=True, help="Do not send heartbeat events.")
+@_feature("--heartbeat-interval", type=int, help="Seconds between heartbeat events.")
+@_feature("--autoscale", type=AUTOSCALE, help="Vary the number of processes, as max,min.")
+@_beat("-B", "--beat", type=CELERY_BEAT, is_flag=True, help="Run beat inside this worker.")
+@_beat(
+    "-s",
+    "--schedule-filename",
+    "--schedule",
+    callback=_or_setting("beat_schedule_filename"),
+    help="File in which beat keeps its schedule.",
+)
+@_beat("--scheduler", help="Class of beat's scheduler.")
+@click.pass_context
+@handle_preload_options
+def worker(
+    ctx: click.Context,
+    hostname: str | None = None,
+    pool_cls: Any = None,
+    app: Any = None,
+    uid: str | None = None,
+    gid: str | None = None,
+    loglevel: int | None = None,
+    logfile: str | None = None,
+    pidfile: str | None = None,
+    statedb: str | None = None,
+    **kwargs: Any,
+) -> None:
+    """Start a worker that takes tasks from the queues and runs them.
+
+    \b
+    $ taskq -A proj worker -l INFO
+    $ taskq -A proj worker -l INFO -Q urgent,normal
+    $ taskq -A proj worker --concurrency=4
+    $ taskq -A proj worker -- broker.heartbeat=30 prefetch_multiplier=8
+    """
+    app = ctx.obj.app
+    _configure_from_words(app, ctx.args)
+    refuse_unbuilt(ctx)
+    hostname = hostname or HOSTNAME.convert(None, None, ctx)
+    umask, executable = kwargs.get("umask"), kwargs.get("executable")
+    if kwargs.get("detach") and not in_background():
+        ctx.exit(
+            detach(
+                path=sys.executable,
+                argv=["-m", "taskq", *ctx.meta["taskq.argv"]],
+                logfile=logfile,
+                pidfile=pidfile,
+                uid=uid,
+                gid=gid,
+                umask=umask,
+                executable=executable,
+                hostname=hostname,
+            )
+        )
+    if not in_background():
+        _become(uid, gid, umask)
+    os.environ.pop("_TASKQ_IN_BACKGROUND", None)
+    program = app.Worker(
+        hostname=hostname,
+        pool_cls=pool_cls,
+        loglevel=loglevel,
+        logfile=logfile,  # node formats are expanded by the log and by the pool's processes
+        pidfile=_expanded(pidfile, hostname),
+        statedb=_expanded(statedb, hostname),
+        no_color=ctx.obj.no_color,
+        quiet=ctx.obj.quiet,
+        **kwargs,
+    )
+    program.start()
+    ctx.exit(program.exitcode or EX_OK)
+
+
+def _configure_from_words(app: Any, words: list[str]) -> None:
+    """Change settings as ``key=value`` words behind the options say."""
+    if not words:
+        return
+    try:
+        app.config_from_cmdline(words, namespace="worker")
+    except (KeyError, ValueError) as exc:
+        raise click.UsageError(
+            "Unable to parse extra configuration from command line.\n"
+            f"{' '.join(words)!r} should be settings, such as prefetch_multiplier=8 or "
+            f"broker.heartbeat=30.\nReason: {exc}"
+        ) from exc
+
+
+def _become(uid: str | None, gid: str | None, umask: Any) -> None:
+    """Take the user, group and file mask asked for; in the background that is done by then."""
+    from taskq.platforms import maybe_drop_privileges
+
+    if umask:
+        os.umask(int(str(umask), 8))
+    try:
+        maybe_drop_privileges(uid=uid, gid=gid)
+    except (KeyError, OSError) as exc:
+        raise CommandError(f"Cannot run as user {uid!r}, group {gid!r}: {_text(exc)}") from exc
+
+
+def _expanded(path: str | None, hostname: str) -> str | None:
+    from taskq.utils.nodenames import node_format
+
+    return node_format(path, hostname) if path else None
+
+
+def _text(exc: BaseException) -> str:
+    return str(exc.args[0]) if isinstance(exc, KeyError) and exc.args else str(exc)
