@@ -28,9 +28,7 @@ class CLIContext:
         quiet: leave out what only helps a human watching.
     """
 
-    def __init__(
-        self, app: Any, no_color: bool, workdir: str | None, quiet: bool = False
-    ) -> None:
+    def __init__(self, app: Any, no_color: bool, workdir: str | None, quiet: bool = False) -> None:
         self.app = app or _current_app()
         self.no_color = no_color
         self.workdir = workdir
@@ -89,9 +87,7 @@ class CLIContext:
         key, status = ("ok", self.OK) if "ok" in n else ("error", self.ERROR)
         return Pretty(status, _indent(self.pretty(n[key])[1]))
 
-    def say_chat(
-        self, direction: str, title: str, body: str = "", show_body: bool = False
-    ) -> None:
+    def say_chat(self, direction: str, title: str, body: str = "", show_body: bool = False) -> None:
         """Print one line of a conversation with the workers.
 
         Parameters:

@@ -70,9 +70,7 @@ def _list_option(type_: Literal["inspect", "control"]) -> Any:
 @_remote_options
 @click.pass_context
 @handle_preload_options
-def status(
-    ctx: click.Context, timeout: float, destination: list[str] | None, json: bool
-) -> None:
+def status(ctx: click.Context, timeout: float, destination: list[str] | None, json: bool) -> None:
     """Show which workers are online."""
     replies = _ask(ctx, "ping", {}, timeout, destination, say=not json, show_reply=False)
     _finish(ctx, replies, json)

@@ -31,6 +31,8 @@ TASKQ_RESULT_BACKEND or CELERY_RESULT_BACKEND, then from the app's result_backen
 class CommandError(click.ClickException):
     """Ends a command with a message on stderr and ``exit_code`` as the process's status."""
 
+    exit_code: int  # click's own is one of the class
+
     def __init__(self, message: str, exit_code: int = EX_FAILURE) -> None:
         super().__init__(message)
         self.exit_code = exit_code

@@ -105,9 +105,10 @@ class LazyGroup(click.Group):
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = self._near(ctx, args[0])
-            if near:
-                error.message += "\n\nDid you mean one of these?\n    " + "\n    ".join(near)
-            raise
+            if not near:
+                raise
+            hint = "\n    ".join(["Did you mean one of these?", *near])
+            raise click.UsageError(f"{error.message}\n\n{hint}", ctx) from None
 
     def _near(self, ctx: click.Context, name: str) -> list[str]:
         from difflib import get_close_matches  # only for a mistake

@@ -107,8 +107,6 @@ def _broken(name: str, exc: BaseException) -> str:
     return BROKEN.format(name=name, trace="".join(lines).rstrip())
 
 
-
-
 def _user_frames(tb: TracebackType | None) -> list[traceback.FrameSummary]:
     """Return the frames of ``tb`` from the first that is the user's own module on."""
     frames = list(traceback.extract_tb(tb))

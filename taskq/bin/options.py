@@ -51,7 +51,7 @@ class CeleryOption(click.Option):
         """Return the value found in the environment, taskq's names before Celery's."""
         value = super().resolve_envvar_value(ctx)
         prefix = ctx.auto_envvar_prefix
-        if value is not None or prefix is None or self.name is None or not self.allow_from_autoenv:
+        if value is not None or prefix is None or not self.name or not self.allow_from_autoenv:
             return value
         if prefix.split("_", 1)[0] != ENV_PREFIX:
             return None

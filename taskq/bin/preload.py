@@ -73,7 +73,7 @@ def take_preload_options(
     taken: dict[str, Any] = {}
     for option in user_options(app, "preload"):
         name = option.name
-        if name is None or name not in kwargs:
+        if not name or name not in kwargs:
             continue
         taken[name] = kwargs[name] if _accepts(fun, name) else kwargs.pop(name)
     return taken

@@ -111,7 +111,7 @@ def _run_startup_file(names: dict[str, Any]) -> None:
     path = os.environ.get("PYTHONSTARTUP")
     if path and os.path.isfile(path):
         with open(path, encoding="utf-8") as file:
-            exec(compile(file.read(), path, "exec"), names)  # noqa: S102 - the user's own file
+            exec(compile(file.read(), path, "exec"), names)
 
 
 #: Shells in the order they are tried when none is asked for.

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import json
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.types import ParamType
 
+if TYPE_CHECKING:
+    AnyParamType = ParamType[Any]
+else:  # older versions of click know no type argument
+    AnyParamType = ParamType
 
-class CommaSeparatedList(ParamType):
+
+class CommaSeparatedList(AnyParamType):
     """``a,b,c`` as a list of strings; blanks around the items are dropped."""
 
     name = "comma separated list"
@@ -26,7 +31,7 @@ class CommaSeparatedList(ParamType):
         return [item.strip() for item in str(value).split(",") if item.strip()]
 
 
-class JsonArray(ParamType):
+class JsonArray(AnyParamType):
     """A JSON array, such as ``[1, "two"]``."""
 
     name = "json array"
@@ -46,7 +51,7 @@ class JsonArray(ParamType):
             self.fail(f"{value!r} is not JSON: {exc}", param, ctx)
 
 
-class JsonObject(ParamType):
+class JsonObject(AnyParamType):
     """A JSON object, such as ``{"x": 1}``."""
 
     name = "json object"
@@ -65,7 +70,7 @@ class JsonObject(ParamType):
         return parsed
 
 
-class ISO8601DateTime(ParamType):
+class ISO8601DateTime(AnyParamType):
     """A date and time, such as ``2030-01-31T12:00:00+01:00``."""
 
     name = "iso-86091"
@@ -78,7 +83,7 @@ class ISO8601DateTime(ParamType):
         return _date(self, value, param, ctx)
 
 
-class ISO8601DateTimeOrFloat(ParamType):
+class ISO8601DateTimeOrFloat(AnyParamType):
     """A date and time, or a number of seconds from now."""
 
     name = "iso-86091 or float"
@@ -95,7 +100,7 @@ class ISO8601DateTimeOrFloat(ParamType):
 
 
 def _date(
-    kind: ParamType, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    kind: AnyParamType, value: Any, param: click.Parameter | None, ctx: click.Context | None
 ) -> datetime:
     from dateutil.parser import isoparse  # start-up: only commands that take a date need it
 

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import click
-from click.types import ParamType, StringParamType
+from click.types import StringParamType
 
 from taskq.bin.base import (
     COMMA_SEPARATED_LIST,
@@ -19,6 +19,7 @@ from taskq.bin.base import (
 from taskq.bin.detached import in_background, run_in_background
 from taskq.bin.errors import CommandError
 from taskq.bin.features import refuse_unbuilt
+from taskq.bin.types import AnyParamType
 
 EX_OK = 0
 EX_FAILURE = 1
@@ -27,7 +28,7 @@ EX_FAILURE = 1
 AUTO_CONCURRENCY = "auto"
 
 
-class CeleryBeat(ParamType):
+class CeleryBeat(AnyParamType):
     """Whether beat runs inside the worker."""
 
     name = "beat"
@@ -50,9 +51,7 @@ class WorkersPool(click.Choice[str]):
             ("prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom")
         )
 
-    def convert(  # type: ignore[override]  # the name stands for its class from here on
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Any:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from taskq.concurrency import get_available_pool_names, get_implementation
 
         if not isinstance(value, str):
@@ -70,15 +69,13 @@ class Hostname(StringParamType):
 
     name = "hostname"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         from taskq.utils.nodenames import default_nodename, host_format
 
         return host_format(default_nodename(value))
 
 
-class Autoscale(ParamType):
+class Autoscale(AnyParamType):
     """``max,min`` or ``max``: between how many processes the pool may vary."""
 
     name = "<max workers>, <min workers>"
@@ -131,7 +128,7 @@ def detach(
     """
     from taskq.utils.nodenames import default_nodename, node_format
 
-    name = default_nodename(hostname)  # type: ignore[arg-type]  # None means this host
+    name = default_nodename(hostname)
     return run_in_background(
         argv,
         path=executable or path,
@@ -145,9 +142,7 @@ def detach(
     )
 
 
-def _concurrency(
-    ctx: click.Context, param: click.Parameter, value: str | None
-) -> int | str | None:
+def _concurrency(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
     if value is None or value == "":
         return _setting(ctx, param, "worker_concurrency")
     if value.lower() == AUTO_CONCURRENCY:
@@ -282,9 +277,7 @@ _beat = _group("Embedded Beat Options")
     type=COMMA_SEPARATED_LIST,
     help="Names of the queues not to take tasks from.",
 )
-@_queue(
-    "--include", "-I", type=COMMA_SEPARATED_LIST, help="Further modules with tasks to import."
-)
+@_queue("--include", "-I", type=COMMA_SEPARATED_LIST, help="Further modules with tasks to import.")
 @_feature("--without-gossip", is_flag=True, help="Do not listen to other workers.")
 @_feature("--without-mingle", is_flag=True, help="Do not ask other workers at start.")
 @_feature("--without-heartbeat", is_flag=True, help="Do not send heartbeat events.")
