@@ -17,6 +17,7 @@ from operator import attrgetter
 from typing import Any
 
 from kombu.clocks import LamportClock
+from kombu.common import oid_from
 from kombu.utils.objects import cached_property
 from kombu.utils.uuid import uuid
 
@@ -44,7 +45,7 @@ from taskq.loaders import get_loader_cls
 from taskq.local import maybe_evaluate
 from taskq.utils.dispatch import Signal
 from taskq.utils.imports import instantiate, symbol_by_name
-from taskq.utils.nodenames import oid_from
+
 from taskq.utils.objects import mro_lookup
 from taskq.utils.time import timezone
 

@@ -1,0 +1,81 @@
+"""The step that starts and stops the consumption of tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kombu.common import QoS, ignore_errors
+
+from taskq import bootsteps
+from taskq.utils.log import get_logger
+from taskq.worker.consumer.connection import Connection
+
+__all__ = ("Tasks",)
+
+logger = get_logger("celery.worker.consumer.tasks")
+
+
+class Tasks(bootsteps.StartStopStep):
+    """The task message consumer."""
+
+    requires = (Connection,)
+
+    def __init__(self, c: Any, **kwargs: Any) -> None:
+        c.task_consumer = c.qos = None
+        super().__init__(c, **kwargs)
+
+    def start(self, c: Any) -> None:
+        """Declare the queues and set the prefetch count; consuming begins with the loop."""
+        c.update_strategies()
+        qos_global = self.qos_global(c)
+        c.connection.default_channel.basic_qos(0, c.initial_prefetch_count, qos_global)
+        c.task_consumer = c.app.amqp.TaskConsumer(
+            c.connection, on_decode_error=c.on_decode_error
+        )
+
+        def set_prefetch_count(prefetch_count: int) -> Any:
+            return c.task_consumer.qos(
+                prefetch_count=prefetch_count, apply_global=qos_global
+            )
+
+        c.qos = QoS(set_prefetch_count, c.initial_prefetch_count)
+        # Acknowledgements are written before the tasks they belong to go to a child.
+        c.pool.before_dispatch = getattr(c.task_consumer.channel, "flush", None)
+
+    def stop(self, c: Any) -> None:
+        """Stop consuming."""
+        if c.task_consumer is not None:
+            logger.debug("Canceling task consumer...")
+            ignore_errors(c, c.task_consumer.cancel)
+
+    def shutdown(self, c: Any) -> None:
+        """Stop consuming and close the channel."""
+        if c.task_consumer is not None:
+            self.stop(c)
+            logger.debug("Closing consumer channel...")
+            ignore_errors(c, c.task_consumer.close)
+            c.task_consumer = None
+            c.pool.before_dispatch = None
+
+    def info(self, c: Any) -> dict[str, Any]:
+        """Return what ``inspect stats`` tells about consumption."""
+        return {"prefetch_count": c.qos.value if c.qos is not None else "N/A"}
+
+    def qos_global(self, c: Any) -> bool:
+        """Return whether the prefetch count is shared by the consumers of a channel.
+
+        Quorum queues know only the other kind.
+        """
+        if c.connection.qos_semantics_matches_spec:
+            return False
+        if c.app.conf.worker_detect_quorum_queues and _uses_quorum_queues(c.app):
+            logger.info("Global QoS is disabled. Prefetch count in now static.")
+            return False
+        return True
+
+
+def _uses_quorum_queues(app: Any) -> bool:
+    return any(
+        (queue.queue_arguments or {}).get("x-queue-type") == "quorum"
+        for queue in app.amqp.queues.consume_from.values()
+    )
