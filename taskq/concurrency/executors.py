@@ -1,0 +1,50 @@
+"""Finds the function that runs one task payload, by its dotted name.
+
+Pools resolve it at start; tests name their own. Children of spawned pools resolve it themselves.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from kombu.utils.imports import symbol_by_name
+
+#: The production executor.
+EXECUTE_TASK = "taskq.app.trace:execute_task"
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    """A way to run payloads."""
+
+    #: Dotted name it was found by.
+    name: str
+    #: Runs one payload and returns an outcome.
+    execute: Callable[[tuple[Any, ...]], Any]
+    #: The outcome class: ``(kind, value, runtime)``.
+    outcome: Callable[[int, Any, float], Any]
+    #: Whether the interpreter is inside the user's function right now; signals only interrupt that.
+    in_user_code: Callable[[], bool]
+
+
+def load_executor(name: str) -> Executor:
+    """Return the executor called ``"package.module:function"``.
+
+    Its module must also hold ``Outcome``; it may hold ``in_user_code()``, without which the
+    whole call counts as user code.
+    """
+    execute = symbol_by_name(name)
+    module = sys.modules[execute.__module__]
+    return Executor(
+        name=name,
+        execute=execute,
+        outcome=module.Outcome,
+        in_user_code=getattr(module, "in_user_code", _always),
+    )
+
+
+def _always() -> bool:
+    return True

@@ -1,0 +1,310 @@
+"""Decides which child gets which job, writes the packets, and takes unread ones back.
+
+The invariant: no job waits behind a running one while a child is idle. Idle children are served
+first; short jobs may queue in a child's socket, and whenever a child idles with nothing pending,
+unread packets are taken back from the child with the most and given to it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from taskq.concurrency.base import log_callback_error
+from taskq.concurrency.jobs import Job
+from taskq.concurrency.prefork.channel import send_packet, steal_seq
+from taskq.concurrency.prefork.children import Child, State
+from taskq.concurrency.prefork.frames import encode_task
+from taskq.concurrency.runtimes import MAX_WINDOW, Runtimes
+
+logger = logging.getLogger(__name__)
+
+
+class Dispatcher:
+    """Jobs on their way to children.
+
+    Parameters:
+        on_head: called with a child whose first job changed, to start the clock of its limits.
+    """
+
+    def __init__(self, on_head: Callable[[Child], None]) -> None:
+        self.runtimes = Runtimes()
+        #: Called once per batch before anything is written; set by the worker through the pool.
+        self.before_dispatch: Callable[[], None] | None = None
+        #: Children by pid.
+        self.children: dict[int, Child] = {}
+        #: Jobs written to children so far, per slot; ``info["writes"]`` shows it.
+        self.writes: dict[int, int] = {}
+        self._on_head = on_head
+        self._pending: deque[Job] = deque()
+        # Chosen or written before and come back: on_dispatched() was called already.
+        self._returned: deque[Job] = deque()
+        # Children that may take one more job, by the number they have; [0] are the idle ones.
+        self._open: list[dict[Child, None]] = [{} for _ in range(MAX_WINDOW + 1)]
+        self._seq = 0
+        self._unflushed = False
+        self._busy = False
+
+    # -- jobs in and out
+
+    def submit(self, job: Job) -> None:
+        """Queue ``job`` for the next flush."""
+        self._pending.append(job)
+
+    @property
+    def waiting(self) -> int:
+        """Number of jobs that no child has."""
+        return len(self._pending) + len(self._returned)
+
+    @property
+    def idle(self) -> int:
+        """Number of children with nothing to do."""
+        return len(self._open[0])
+
+    def has_work(self) -> bool:
+        """Return whether any job is waiting or with a child."""
+        return bool(self.waiting) or any(child.queue for child in self.children.values())
+
+    def cancel(self, job: Job) -> bool:
+        """Take ``job`` back if it has not started; return whether it never will."""
+        for waiting in (self._pending, self._returned):
+            if _remove(waiting, job):
+                return True
+        for child in self.children.values():
+            if any(other is job for _, other in list(child.queue)[1:]):
+                self._returned.extend(self.recall(child))
+                return _remove(self._returned, job)
+        return False
+
+    def take_back(self) -> list[Job]:
+        """Remove and return every job that has not started, oldest dispatch first."""
+        for child in self.children.values():
+            self._returned.extend(self.recall(child))
+        jobs = [*self._returned, *self._pending]
+        self._returned.clear()
+        self._pending.clear()
+        return jobs
+
+    def give_back(self, jobs: Iterable[Job]) -> None:
+        """Queue jobs that came back from a child before all others."""
+        self._returned.extend(jobs)
+
+    # -- children
+
+    def admit(self, child: Child) -> None:
+        """Let ``child`` take jobs, as far as its load allows."""
+        if child.state is not State.UP:
+            return
+        load = child.load
+        if not load or load <= child.window:
+            self.withdraw(child)
+            self._open[load][child] = None
+            child.open_at = load
+
+    def withdraw(self, child: Child) -> None:
+        """Give ``child`` nothing more (until it is admitted again)."""
+        if child.open_at >= 0:
+            del self._open[child.open_at][child]
+            child.open_at = -1
+
+    def recall(self, child: Child, most: int | None = None) -> list[Job]:
+        """Take back up to ``most`` jobs (all when None) that ``child`` has not read, oldest first."""
+        jobs: list[Job] = []
+        queue = child.queue
+        if not queue:
+            return jobs
+        self.withdraw(child)
+        head = queue[0][1]
+        while most is None or len(jobs) < most:
+            seq = steal_seq(child.peer_end)
+            if seq is None:
+                break
+            job = _take(child, seq)
+            if job is not None:
+                jobs.append(job)
+        if queue and queue[0][1] is not head:
+            # It was between two tasks and had not read the next one yet.
+            self.start_head(child, queue[0][1], time.time())
+        self.admit(child)
+        return jobs
+
+    # -- the flush
+
+    def flush(self) -> None:
+        """Hand waiting jobs to the children that may take them, and balance idle ones."""
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            if self._pending or self._returned:
+                self._hand_over()
+            if self._open[0] and not self._pending and not self._returned:
+                self._balance()
+        finally:
+            self._busy = False
+
+    def _hand_over(self) -> None:
+        batch = self._choose()
+        if self._unflushed and self.before_dispatch is not None:
+            try:
+                self.before_dispatch()
+            except BaseException:
+                for child, _ in batch:
+                    self._unload(child)
+                self._returned.extendleft(job for _, job in reversed(batch))
+                raise
+        self._unflushed = False
+        self._write(batch)
+
+    def _choose(self) -> list[tuple[Child, Job]]:
+        """Assign jobs to children in order of arrival, until one fits nowhere."""
+        batch: list[tuple[Child, Job]] = []
+        returned, pending = self._returned, self._pending
+        while returned:
+            child = self._pick(returned[0])
+            if child is None:
+                return batch
+            batch.append((child, returned.popleft()))
+        while pending:
+            job = pending[0]
+            child = self._pick(job)
+            if child is None:
+                return batch
+            pending.popleft()
+            try:
+                job.on_dispatched()
+            except Exception:
+                log_callback_error(job, "on_dispatched")
+                self._unload(child)
+                continue
+            self._unflushed = True
+            batch.append((child, job))
+        return batch
+
+    def _pick(self, job: Job) -> Child | None:
+        """Return the child for ``job``, counted into its load; None when all are full for it."""
+        window = self.runtimes.window(job.name)
+        idle = self._open[0]
+        if idle:
+            # The last to become idle: its caches are the warmest.
+            child, _ = idle.popitem()
+            child.load = 1
+            child.window = window
+            if window:
+                self._open[1][child] = None
+                child.open_at = 1
+            else:
+                child.open_at = -1
+            return child
+        for load in range(1, window + 1):
+            children = self._open[load]
+            if children:
+                child, _ = children.popitem()
+                child.load = load = load + 1
+                if load <= child.window:
+                    self._open[load][child] = None
+                    child.open_at = load
+                else:
+                    child.open_at = -1
+                return child
+        return None
+
+    def _unload(self, child: Child) -> None:
+        self.withdraw(child)
+        child.load -= 1
+        self.admit(child)
+
+    def _write(self, batch: list[tuple[Child, Job]]) -> None:
+        """Write the packets, then tell the jobs that became heads that they started."""
+        heads: list[tuple[Child, Job]] = []
+        full: set[Child] = set()
+        failed: list[tuple[Job, Exception]] = []
+        for child, job in batch:
+            if child in full or child.state is not State.UP:
+                self._unload(child)
+                self._returned.append(job)
+                continue
+            seq = self._seq = self._seq + 1
+            try:
+                send_packet(child.main_end, seq, encode_task(seq, job.early_ack, job.payload))
+            except OSError as exc:
+                # Full (BlockingIOError, ENOBUFS, ETOOMANYREFS): it has unread packets, and their
+                # outcomes bring us back here. Order per child is kept by sending it nothing more.
+                logger.debug("No room to write %r to %r: %s", job, child, exc)
+                full.add(child)
+                self._unload(child)
+                self._returned.append(job)
+                continue
+            except Exception as exc:
+                self._unload(child)
+                failed.append((job, exc))
+                continue
+            if not child.queue:
+                heads.append((child, job))
+            child.queue.append((seq, job))
+            self.writes[child.index] = self.writes.get(child.index, 0) + 1
+        if heads:
+            now = time.time()
+            for child, job in heads:
+                self.start_head(child, job, now)
+        for job, exc in failed:
+            _refuse(job, exc)
+
+    def start_head(self, child: Child, job: Job, now: float) -> None:
+        """Tell ``job`` that ``child`` has it at hand since the unix time ``now``."""
+        child.head_started = now
+        self._on_head(child)
+        try:
+            job.on_started(child.pid, now)
+        except Exception:
+            log_callback_error(job, "on_started")
+
+    def _balance(self) -> None:
+        """Move unread jobs from the fullest children to idle ones."""
+        exhausted: set[Child] = set()
+        while self._open[0]:
+            loaded = [c for c in self.children.values() if c.load > 1 and c not in exhausted]
+            if not loaded:
+                return
+            victim = max(loaded, key=_load)
+            # Half of what it has, so that the two end up even.
+            half = victim.load // 2
+            jobs = self.recall(victim, most=half)
+            if len(jobs) < half:
+                exhausted.add(victim)
+            if jobs:
+                self._returned.extend(jobs)
+                self._hand_over()
+
+
+def _refuse(job: Job, exc: Exception) -> None:
+    """Fail a job that can't be sent to a child at all."""
+    logger.error("Can't send %r to a child: %r", job, exc)
+    try:
+        job.on_lost(exc)
+    except Exception:
+        log_callback_error(job, "on_lost")
+
+
+def _load(child: Child) -> int:
+    return child.load
+
+
+def _take(child: Child, seq: int) -> Job | None:
+    """Remove and return the job with number ``seq`` from the child's queue."""
+    for position, (number, job) in enumerate(child.queue):
+        if number == seq:
+            del child.queue[position]
+            child.load -= 1
+            return job
+    return None
+
+
+def _remove(jobs: deque[Job], job: Job) -> bool:
+    for position, other in enumerate(jobs):
+        if other is job:
+            del jobs[position]
+            return True
+    return False

@@ -1,0 +1,78 @@
+"""The packets between the main process and a child, as bytes.
+
+Towards the child: ``(seq, kind, payload)``; back: ``(seq, kind, value, runtime)``. Both are
+written by marshal, the fastest serializer for plain data; what marshal can't write goes through
+pickle inside. Both ends are the same program on the same machine, so neither has a version.
+"""
+
+from __future__ import annotations
+
+import marshal
+import pickle
+from typing import Any
+
+#: marshal format without reference tracking: smaller cost, same data.
+MARSHAL_VERSION = 2
+
+#: Largest packet in bytes that travels by itself; bigger ones go through a file or in fragments.
+INLINE_LIMIT = 64 * 1024
+#: Bytes of a receive buffer: the largest packet and some room for a fragment's frame.
+BUFFER_SIZE = INLINE_LIMIT + 1024
+
+# Kinds of packets to a child.
+#: A task acknowledged after it ran: skipped by a child whose main process is gone.
+LATE = 0
+#: A task acknowledged already: it must run, whatever happened to the main process.
+EARLY = 1
+#: Leave when you read this.
+STOP = 2
+#: The payload is pickled bytes; added to LATE or EARLY.
+PICKLED = 4
+#: The packet proper is in the attached file, of ``payload`` bytes.
+IN_FILE = 8
+
+# Kinds of packets from a child.
+#: A task returned normally; ``value`` is its repr or None.
+DONE = 0
+#: A task ended otherwise; ``value`` is a pickled Outcome.
+ENDED = 1
+#: The child is initialised and waits for tasks.
+READY = 2
+#: A piece of a packet that was too large; ``value`` holds the bytes.
+FRAGMENT = 3
+#: The last piece.
+LAST_FRAGMENT = 4
+#: Added to DONE and ENDED: the child reads nothing more and exits.
+LEAVING = 8
+
+
+def encode_task(seq: int, early: bool, payload: tuple[Any, ...]) -> bytes:
+    """Return the packet for one task.
+
+    Raises:
+        Exception: the payload can be neither marshalled nor pickled.
+    """
+    try:
+        return marshal.dumps((seq, early, payload), MARSHAL_VERSION)
+    except ValueError:
+        pickled = pickle.dumps(payload, pickle.HIGHEST_PROTOCOL)
+        return marshal.dumps((seq, early | PICKLED, pickled), MARSHAL_VERSION)
+
+
+def encode_stop() -> bytes:
+    """Return the packet that makes a child leave."""
+    return marshal.dumps((0, STOP, None), MARSHAL_VERSION)
+
+
+def encode_large(seq: int, size: int) -> bytes:
+    """Return the packet that goes with a file holding the packet proper, of ``size`` bytes."""
+    return marshal.dumps((seq, IN_FILE, size), MARSHAL_VERSION)
+
+
+def encode_reply(seq: int, kind: int, value: Any, runtime: float) -> bytes:
+    """Return a packet from a child.
+
+    Raises:
+        ValueError: ``value`` is not plain data.
+    """
+    return marshal.dumps((seq, kind, value, runtime), MARSHAL_VERSION)
