@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import click
+from taskq.utils.command_error import CeleryCommandException
 
 #: Exit status when no worker or no broker answers.
 EX_UNAVAILABLE: int = getattr(os, "EX_UNAVAILABLE", 69)
@@ -28,14 +28,11 @@ Check that it runs and that the URL is right: it is taken from --result-backend,
 TASKQ_RESULT_BACKEND or CELERY_RESULT_BACKEND, then from the app's result_backend."""
 
 
-class CommandError(click.ClickException):
+class CommandError(CeleryCommandException):
     """Ends a command with a message on stderr and ``exit_code`` as the process's status."""
 
-    exit_code: int  # click's own is one of the class
-
     def __init__(self, message: str, exit_code: int = EX_FAILURE) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
+        super().__init__(message, exit_code)
 
 
 def handle_remote_command_error(command: str, exc: Exception) -> None:
@@ -46,12 +43,8 @@ def handle_remote_command_error(command: str, exc: Exception) -> None:
 
     Raises CeleryCommandException with exit status 69.
     """
-    from taskq.exceptions import CeleryCommandException  # start-up: not needed for `--help`
-
     message = NO_BROKER.format(where="", reason=_reason(exc))
-    raise CeleryCommandException(
-        message=f"The command {command!r} was not sent. {message}", exit_code=EX_UNAVAILABLE
-    ) from exc
+    raise CommandError(f"The command {command!r} was not sent. {message}", EX_UNAVAILABLE) from exc
 
 
 @contextmanager

@@ -1,0 +1,1 @@
+"""Tasks that know Django's transactions."""

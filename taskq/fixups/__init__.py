@@ -1,0 +1,1 @@
+"""Adaptations to a project's framework that are applied when an app is created."""
