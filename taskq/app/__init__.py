@@ -13,8 +13,6 @@ from taskq._state import (
     app_or_default,
     disable_trace,
     enable_trace,
-    pop_current_task,
-    push_current_task,
 )
 from taskq.local import Proxy
 
@@ -36,6 +34,9 @@ __all__ = (
     "push_current_task",
     "shared_task",
 )
+
+push_current_task = _state._task_stack.push
+pop_current_task = _state._task_stack.pop
 
 #: The app used when no other is current.
 default_app: Any = Proxy(lambda: _state.default_app)

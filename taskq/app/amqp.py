@@ -40,6 +40,7 @@ class AMQP:
     _rtable: list[Any] | None = None
     #: The pool of producers, made on first use.
     _producer_pool: Any = None
+    _queues: Any = None
     #: Function of a queue name that returns the exchange of queues created on demand.
     autoexchange: Callable[[str], Exchange] | None = None
     #: Length in characters of the positional arguments' representation in the message.
@@ -55,7 +56,8 @@ class AMQP:
     @cached_property
     def create_task_message(self) -> Callable[..., task_message]:
         """The function that builds messages in the configured protocol."""
-        return self.task_protocols[self.app.conf.task_protocol]
+        builder: Callable[..., task_message] = self.task_protocols[self.app.conf.task_protocol]
+        return builder
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:
@@ -70,7 +72,7 @@ class AMQP:
         create_missing_queue_exchange_type: str | None = None,
         autoexchange: Any = None,
         max_priority: int | None = None,
-    ) -> Queues:
+    ) -> Any:
         """Return the queue mapping for the settings of this app."""
         conf = self.app.conf
         if create_missing is None:
@@ -121,7 +123,7 @@ class AMQP:
 
     def TaskConsumer(  # noqa: N802 - the public name
         self, channel: Any, queues: Any = None, accept: Any = None, **kw: Any
-    ) -> Consumer:
+    ) -> Any:
         """Return a kombu consumer of the queues this app consumes from."""
         if accept is None:
             accept = self.app.conf.accept_content
@@ -426,14 +428,16 @@ class AMQP:
         """The queue of tasks that no route sends elsewhere."""
         return self.queues[self.app.conf.task_default_queue]
 
-    @cached_property
-    def queues(self) -> Queues:
-        """The app's queues, by name."""
-        return self.Queues(self.app.conf.task_queues)
+    @property
+    def queues(self) -> Any:
+        """The app's queues, by name; assigning makes them of Queue objects or options."""
+        if self._queues is None:
+            self._queues = self.Queues(self.app.conf.task_queues)
+        return self._queues
 
     @queues.setter
-    def queues(self, queues: Any) -> Queues:
-        return self.Queues(queues)
+    def queues(self, queues: Any) -> None:
+        self._queues = self.Queues(queues)
 
     @property
     def routes(self) -> list[Any]:
@@ -447,10 +451,6 @@ class AMQP:
     def router(self) -> _routes.Router:
         """The router over `routes`."""
         return self.Router()
-
-    @router.setter
-    def router(self, value: Any) -> Any:
-        return value
 
     @property
     def producer_pool(self) -> Any:
@@ -488,6 +488,7 @@ class AMQP:
             self.__dict__.pop("send_task_message", None)
             self.__dict__.pop("create_task_message", None)
         if changed & {"task_queues", "task_create_missing_queues"}:
-            for name in ("queues", "default_queue", "router"):
+            self._queues = None
+            for name in ("default_queue", "router"):
                 self.__dict__.pop(name, None)
 

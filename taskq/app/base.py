@@ -490,7 +490,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         return self.subclass_with_self("taskq.apps.beat:Beat")
 
     @cached_property
-    def Task(self) -> Any:  # noqa: N802 - the public name
+    def Task(self) -> Any:  # type: ignore[override]  # noqa: N802 - the public name
         """The base class of tasks, bound to this app."""
         return self.create_task_cls()
 
@@ -672,7 +672,8 @@ class _DefaultSets(dict[str, set[Any]]):
     """Mapping whose missing values are empty sets."""
 
     def __missing__(self, key: str) -> set[Any]:
-        self[key] = value = set()
+        value: set[Any] = set()
+        self[key] = value
         return value
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from kombu.utils.objects import FallbackContext
+from taskq.utils.objects import FallbackContext
 
 
 
@@ -111,7 +111,7 @@ class Brokers:
         self, connection: Any = None, pool: bool = True, *_: Any, **__: Any
     ) -> AbstractContextManager[Any]:
         """Return a context of the given connection, or of one from the pool."""
-        return FallbackContext(connection, self._acquire_connection, pool=pool)  # type: ignore[no-any-return]
+        return FallbackContext(connection, self._acquire_connection, pool=pool)
 
     default_connection = connection_or_acquire
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from kombu.utils.objects import cached_property
 
-from taskq.app import annotations as _annotations
+from taskq.app.annotations import prepare as prepare_annotations
 from taskq.app.utils import Settings, bugreport, detect_settings
 from taskq.exceptions import ImproperlyConfigured
 
@@ -213,4 +213,4 @@ class Configuration:
     @cached_property
     def annotations(self) -> list[Any]:
         """The prepared ``task_annotations``."""
-        return _annotations.prepare(self.conf.task_annotations)
+        return prepare_annotations(self.conf.task_annotations)

@@ -37,11 +37,11 @@ class Definitions:
     def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
     @overload
     def task(
-        self, /, *, bind: Literal[True], **opts: Any
+        self, *, bind: Literal[True], **opts: Any
     ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
     @overload
     def task(
-        self, /, *, bind: Literal[False] = ..., **opts: Any
+        self, *, bind: Literal[False] = ..., **opts: Any
     ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
     def task(self, *args: Any, **opts: Any) -> Any:
         """Make a task of a function. Used as ``@app.task`` or ``@app.task(**opts)``.

@@ -65,8 +65,10 @@ def _times(
 
 
 def _isoformat(value: Any, timezone: Any) -> str | None:
-    if not value or isinstance(value, str):
-        return value or None
+    if not value:
+        return None
+    if isinstance(value, str):
+        return value
     if isinstance(value, datetime):
         return maybe_make_aware(value, tz=timezone).isoformat()
     raise TypeError(

@@ -208,7 +208,7 @@ class Sending:
         options: dict[str, Any], stamped_headers: Any
     ) -> dict[str, Any]:
         """Take the options that go into the message's headers out of those for publishing."""
-        chosen = {}
+        chosen: dict[str, Any] = {}
         for key in ("origin", "argsrepr", "kwargsrepr", "now", "timezone"):
             if key in options:
                 chosen[key] = options.pop(key)

@@ -291,7 +291,7 @@ class Task(abstract.CallableTask, Generic[P, R]):
         options.setdefault("ignore_result", self.ignore_result)
         app = self._get_app()
         if app.conf.task_always_eager:
-            return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)  # type: ignore[return-value]
+            return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
         result: AsyncResult[R] = app.send_task(
             self.name,
             args,
@@ -735,7 +735,7 @@ class Task(abstract.CallableTask, Generic[P, R]):
 
     @property
     def __name__(self) -> str:
-        return type(self).__name__
+        return str(type(self).__qualname__.rpartition(".")[2])
 
     def __hash__(self) -> int:
         return hash(self.name)

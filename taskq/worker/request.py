@@ -327,7 +327,9 @@ class Request:
             parsed = maybe_iso8601(value)
         except (AttributeError, ValueError, TypeError) as exc:
             raise InvalidTaskError(f"invalid {header} value {value!r}: {exc}") from exc
-        return maybe_make_aware(parsed, self.tzlocal if not self._utc else UTC)  # type: ignore[no-any-return]
+        if parsed is None:
+            return None
+        return maybe_make_aware(parsed, UTC if self._utc else self.tzlocal)
 
     @property
     def tzlocal(self) -> Any:

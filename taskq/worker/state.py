@@ -216,7 +216,7 @@ class Persistent:
         self._revoked_tasks.purge()
 
     def _dumps(self, obj: Any) -> bytes:
-        return pickle.dumps(obj, protocol=self.protocol)
+        return bytes(pickle.dumps(obj, protocol=self.protocol))
 
     @property
     def _revoked_tasks(self) -> Any:

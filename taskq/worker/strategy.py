@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from kombu.exceptions import ContentDisallowed
 from kombu.serialization import prepare_accept_content
 
 from taskq import signals
-from taskq.exceptions import ContentDisallowed, InvalidTaskError
+from taskq.exceptions import InvalidTaskError
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
 from taskq.worker import state

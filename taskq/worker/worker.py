@@ -64,6 +64,9 @@ class WorkController:
     consumer: Any = None
     hub: Any = None
     timer: Any = None
+    concurrency: Any
+    loglevel: Any
+    pool_cls: Any
 
     class Blueprint(bootsteps.Blueprint):
         """The steps of a worker."""
@@ -309,7 +312,7 @@ class WorkController:
 
     def should_use_eventloop(self) -> bool:
         """Return whether the worker runs on an event loop."""
-        return detect_environment() == "default"
+        return bool(detect_environment() == "default")
 
     def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
         """Shut down, letting running tasks finish."""
