@@ -9,15 +9,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from taskq import platforms, signals
 from taskq.platforms import EX_FAILURE, EX_OK
 from taskq.utils.debug import cry
-from taskq.utils.log import get_logger, in_sighandler
+from taskq.utils.log import in_sighandler
 from taskq.worker import state
 
-logger = get_logger("celery.apps.worker")
+#: The remote debugger; an optional part.
+_DEBUGGER = "taskq.contrib.rdb"
 
 #: Which signal stops the worker at once where TERM is remapped, as Heroku-like platforms need.
 REMAP_SIGTERM = os.environ.get("TASKQ_REMAP_SIGTERM") or os.environ.get("REMAP_SIGTERM")
@@ -167,15 +170,13 @@ def install_rdb_handler(envvar: str = "RDBSIG", sig: str = "SIGUSR2") -> None:
     - envvar: the variable's name, with or without its prefix.
     """
     name = envvar.removeprefix("CELERY_").removeprefix("TASKQ_")
-    if not (os.environ.get(f"TASKQ_{name}") or os.environ.get(f"CELERY_{name}")):
+    wanted = os.environ.get(f"TASKQ_{name}") or os.environ.get(f"CELERY_{name}")
+    if not wanted or find_spec(_DEBUGGER) is None:
         return
 
     def handle(*args: Any) -> None:
-        from taskq.contrib import rdb
-
         with in_sighandler():
-            frame = args[1] if len(args) > 1 else sys._getframe().f_back
-            rdb.set_trace(frame)
+            import_module(_DEBUGGER).set_trace(args[1])
 
     platforms.signals[sig] = handle
 

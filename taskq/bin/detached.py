@@ -8,13 +8,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 #: Set for the process that was started in the background: it has detached, dropped privileges and
 #: changed directory already, and must not do so again though its command line says it.
 IN_BACKGROUND_ENV = "_TASKQ_IN_BACKGROUND"
 
-EX_OK = 0
 EX_FAILURE = 1
 
 
@@ -35,7 +33,9 @@ def run_in_background(
     workdir: str | None = None,
     fake: bool = False,
 ) -> int:
-    """Run ``path argv…`` as a daemon and return in the parent; its exit status is the return value.
+    """Run ``path argv…`` as a daemon; the parent exits here, with status 0, once it is on its way.
+
+    Returns the exit status 1 where the daemon could not be run.
 
     Parameters:
         argv: arguments of the Python that is started.
@@ -64,11 +64,10 @@ def run_in_background(
             os.execv(executable, [executable, *argv])
         except OSError as exc:
             _report(logfile, f"cannot run {executable!r} in the background: {exc}")
-            return EX_FAILURE
-    return EX_OK
+    return EX_FAILURE  # reached only where the program could not be run
 
 
-def _report(logfile: str | None, message: str) -> Any:
+def _report(logfile: str | None, message: str) -> None:
     """Write to the log: the terminal is gone by now."""
     if logfile:
         with open(logfile, "a", encoding="utf-8") as log:

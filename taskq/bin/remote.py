@@ -90,4 +90,5 @@ def _usage(command: str, info: Any, reason: str = "") -> click.UsageError:
 def _panel_meta() -> Mapping[str, Any]:
     from taskq.worker.control import Panel  # start-up: the worker's rooms are large
 
-    return Panel.meta
+    meta: Mapping[str, Any] = Panel.meta
+    return meta

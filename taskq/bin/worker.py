@@ -144,7 +144,8 @@ def detach(
 
 def _concurrency(ctx: click.Context, param: click.Parameter, value: str | None) -> int | str | None:
     if value is None or value == "":
-        return _setting(ctx, param, "worker_concurrency")
+        from_settings: int | str | None = _setting(ctx, param, "worker_concurrency")
+        return from_settings
     if value.lower() == AUTO_CONCURRENCY:
         return AUTO_CONCURRENCY
     try:

@@ -33,7 +33,7 @@ class AbortableAsyncResult(AsyncResult):
         return self.backend.store_result(self.id, result=None, state=ABORTED, traceback=None)
 
 
-class AbortableTask(Task):
+class AbortableTask(Task[..., Any]):
     """Base of tasks that can be aborted; give it as ``base=`` with ``bind=True``.
 
     @app.task(bind=True, base=AbortableTask)
@@ -46,9 +46,9 @@ class AbortableTask(Task):
 
     abstract = True
 
-    def AsyncResult(self, task_id: str) -> AbortableAsyncResult:  # noqa: N802 - the public name
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> AbortableAsyncResult:  # noqa: N802 - the public name
         """Return the handle on the result of ``task_id``, one that can abort it."""
-        return AbortableAsyncResult(task_id, backend=self.backend, app=self._get_app())
+        return AbortableAsyncResult(task_id, backend=self.backend, app=self._get_app(), **kwargs)
 
     def is_aborted(self, **kwargs: Any) -> bool:
         """Return whether this task was asked to stop.
@@ -57,6 +57,6 @@ class AbortableTask(Task):
 
         False where the backend's handles know nothing of aborting.
         """
-        task_id = kwargs.get("task_id", self.request.id)
-        result = self.AsyncResult(task_id)
+        task_id: Any = kwargs.get("task_id", self.request.id)
+        result: Any = self.AsyncResult(task_id)
         return isinstance(result, AbortableAsyncResult) and result.is_aborted()

@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from taskq import signals
 from taskq._state import _get_current_app
 from taskq.exceptions import FixupWarning, ImproperlyConfigured
 from taskq.local import Proxy
 from taskq.utils.imports import symbol_by_name
-
-if TYPE_CHECKING:
-    from types import ModuleType
 
 __all__ = ("DjangoFixup", "fixup")
 
@@ -110,7 +107,7 @@ class DjangoFixup:
     def now(self, utc: bool = False) -> datetime:
         """Return the time as Django has it; in UTC if asked."""
         if utc:
-            return datetime.now(timezone.utc)
+            return datetime.now(UTC)
         now: datetime = self._now()
         return now
 

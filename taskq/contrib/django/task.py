@@ -13,7 +13,7 @@ from django.db import transaction
 from taskq.app.task import Task
 
 
-class DjangoTask(Task):
+class DjangoTask(Task[..., Any]):
     """A task that can be sent once the current transaction has committed.
 
     So a worker never sees a task before the rows it is about. Outside a transaction the task is

@@ -45,9 +45,7 @@ class Trap:
 class UnitLogging(Logging):
     """Logging that believes it was set up, so that tests keep their own."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.already_setup = True
+    _setup = True
 
 
 def TestApp(  # noqa: N802 - the public name

@@ -134,6 +134,7 @@ class ManagerMixin:
 
         Parameters as in `wait_for`. Raises AssertionError when ``fun`` succeeds.
         """
+        expected = tuple(catch) if isinstance(catch, Sequence) else (catch,)
         try:
             self.wait_for(
                 fun,
@@ -146,7 +147,9 @@ class ManagerMixin:
                 emit_warning=emit_warning,
                 **options,
             )
-        except tuple(catch) if isinstance(catch, Sequence) else catch:
+        except Exception as exc:
+            if not isinstance(exc, expected):
+                raise
             return
         raise AssertionError(f"should not have happened: {desc}")
 
@@ -170,6 +173,7 @@ class ManagerMixin:
         if not isinstance(r, ResultSet):
             r = self.app.ResultSet([r])
         received: list[str] = []
+        passing: tuple[type[Exception], ...] = (TimeoutError, ContentDisallowed, *self.connerrors)
         for tries in range(max_retries):
             try:
                 values: list[Any] = r.get(
@@ -179,7 +183,7 @@ class ManagerMixin:
                     **kwargs,
                 )
                 return values
-            except (TimeoutError, ContentDisallowed, *self.connerrors) as exc:
+            except passing as exc:
                 waiting = [result.id for result in r.results if result.id not in received]
                 self.remark(
                     f"{tries}: still waiting for {len(waiting)}/{len(r)}: {waiting}: {exc!r}", "!"

@@ -6,7 +6,7 @@ Used by test suites of projects; a `TaskMessage` is what a consumer's callback i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from unittest.mock import Mock
 
@@ -86,7 +86,7 @@ def task_message_from_sig(
     """
     sig.freeze()
     options = dict(sig.options)
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     for_message = {
         "callbacks": [dict(s) for s in _listed(options.pop("link", None))] or None,
         "errbacks": [dict(s) for s in _listed(options.pop("link_error", None))] or None,
