@@ -1,7 +1,7 @@
 """The settings of one app: what was changed at run time, over its configuration, over defaults.
 
-``detect_settings`` makes them from a configuration in either style of names; the app holds them
-as ``app.conf``. Publishing reads settings for every message, so a read is one dict look-up.
+``taskq.app.detection`` makes them from a configuration, and the app holds them as ``app.conf``.
+Publishing reads settings for every message, so a read is one dict look-up.
 """
 
 from __future__ import annotations
@@ -15,20 +15,13 @@ from warnings import warn
 
 from taskq.app.censoring import filter_hidden_settings
 from taskq.app.defaults import (
-    _OLD_SETTING_KEYS,
     _TO_NEW_KEY,
     _TO_OLD_KEY,
     SETTING_KEYS,
     find,
     searchresult,
 )
-from taskq.app.naming import (
-    NEW,
-    _new_key_to_old,
-    _old_key_to_new,
-    choose_style,
-    warn_of_misspellings,
-)
+from taskq.app.naming import _new_key_to_old, _old_key_to_new
 from taskq.exceptions import CDeprecationWarning
 from taskq.utils.collections import ConfigurationView, DictAttribute
 from taskq.utils.text import pretty
@@ -350,51 +343,6 @@ class Settings(ConfigurationView):
                 stacklevel=2,
             )
         return bool(self.deprecated_settings)
-
-
-def detect_settings(
-    conf: Any,
-    preconf: Mapping[str, Any] | None = None,
-    ignore_keys: Collection[str] | None = None,
-    prefix: str | None = None,
-    all_keys: Collection[str] | None = None,
-    old_keys: Collection[str] | None = None,
-) -> Settings:
-    """Return the settings of a configuration, in whichever style its names are.
-
-    Parameters:
-        conf: the configuration: a mapping, or an object wrapped as one.
-        preconf: what was set before the configuration was read; either style. Goes before it.
-        ignore_keys: names in *preconf* that were not chosen by the user, for the check of styles.
-        prefix: namespace of the names in *conf*, as in ``"CELERY"``.
-        all_keys, old_keys: the new and the old names; by default those of all settings.
-
-    Raises:
-        ImproperlyConfigured: names of both styles are mixed; the message says what to rename.
-    """
-    all_keys = SETTING_KEYS if all_keys is None else all_keys
-    old_keys = _OLD_SETTING_KEYS if old_keys is None else old_keys
-    preconf = {} if preconf is None else preconf
-    written = set(conf.keys()) if conf else set(preconf) - set(ignore_keys or ())
-    old = written.intersection(old_keys)
-    style = NEW if prefix else choose_style(written.intersection(all_keys), old)
-    if prefix:
-        prefix = prefix.rstrip("_") + "_"
-    for source in (conf, preconf):
-        warn_of_misspellings(source, style, prefix)
-    changes = {style.rename(key): value for key, value in preconf.items()}
-    return Settings(
-        changes,
-        [conf, _fresh(style.defaults)],
-        (_old_key_to_new, _new_key_to_old),
-        deprecated_settings=old,
-        prefix=prefix,
-    )
-
-
-def _fresh(defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of *defaults* whose dicts belong to it alone."""
-    return {key: dict(value) if type(value) is dict else value for key, value in defaults.items()}
 
 
 @lru_cache(maxsize=4096)

@@ -15,11 +15,12 @@ from taskq.app.defaults import (
     SETTING_KEYS,
     find,
 )
+from taskq.app.detection import detect_settings
 from taskq.app.finding import find_app
 from taskq.app.naming import FMT_REPLACE_SETTING, _new_key_to_old, _old_key_to_new
 from taskq.app.pickling import AppPickler, _unpickle_app, _unpickle_app_v2
 from taskq.app.report import BUGREPORT_INFO, appstr, bugreport
-from taskq.app.settings import Settings, detect_settings
+from taskq.app.settings import Settings
 
 __all__ = (
     "BUGREPORT_INFO",
