@@ -7,7 +7,7 @@ The parts are in modules of their own: `core` (settings, reading, writing), `mar
 from __future__ import annotations
 
 from taskq._state import get_current_task
-from taskq.backends.chords import ChordSupport
+from taskq.backends.backend import Backend, BaseBackend
 from taskq.backends.compression import (
     COMPRESSED_PAYLOAD_MAGIC,
     compress_payload,
@@ -17,7 +17,7 @@ from taskq.backends.core import unpickle_backend
 from taskq.backends.disabled import E_CHORD_NO_BACKEND, E_NO_BACKEND, DisabledBackend
 from taskq.backends.failures import EXCEPTION_ABLE_CODECS
 from taskq.backends.keyvalue import BaseKeyValueStoreBackend, KeyValueStoreBackend
-from taskq.backends.waiting import SyncBackendMixin
+from taskq.backends.synchronous import SyncBackendMixin
 
 __all__ = (
     "COMPRESSED_PAYLOAD_MAGIC",
@@ -36,14 +36,6 @@ __all__ = (
     "get_current_task",
     "unpickle_backend",
 )
-
-
-class Backend(ChordSupport):
-    """A result backend; add `SyncBackendMixin` or another way to wait for results."""
-
-
-class BaseBackend(Backend, SyncBackendMixin):
-    """A result backend that can be waited on; subclass it for a store of your own."""
 
 
 BaseDictBackend = BaseBackend

@@ -18,9 +18,10 @@ from kombu.utils.functional import LRUCache
 from kombu.utils.url import maybe_sanitize_url
 
 from taskq import states
-from taskq._state import get_current_task
+from taskq._state import get_current_app, get_current_task
 from taskq.backends.codec import ResultCodec
 from taskq.backends.handles import result_from_tuple
+from taskq.backends.waiting import Meta, Waiter
 from taskq.exceptions import (
     BackendGetMetaError,
     BackendStoreError,
@@ -30,8 +31,6 @@ from taskq.exceptions import (
 from taskq.utils.time import get_exponential_backoff_interval
 
 __all__ = ("BackendCore", "Meta", "is_result_ignored", "unpickle_backend")
-
-Meta = dict[str, Any]
 
 W_FAILURE_EXPIRES_UNSUPPORTED = """\
 The {0} result backend does not support result_failure_expires, so failed
@@ -57,8 +56,6 @@ if hasattr(os, "register_at_fork"):
 
 def unpickle_backend(cls: Callable[..., Any], args: Iterable[Any], kwargs: dict[str, Any]) -> Any:
     """Return the backend that was pickled, bound to the current app."""
-    from taskq._state import get_current_app
-
     return cls(*args, app=get_current_app(), **kwargs)
 
 
@@ -102,6 +99,8 @@ class BackendCore(ResultCodec):
     supports_failure_expires: bool = False
     #: Results survive a restart of the store.
     persistent: bool = True
+
+    _waiter: Waiter | None = None
 
     retry_policy: dict[str, Any] = {
         "max_retries": 20,
@@ -157,8 +156,8 @@ class BackendCore(ResultCodec):
         url = self.url or ""
         if include_password:
             return url
-        masked = maybe_sanitize_url(url)
-        return masked[:-1] if masked.endswith(":///") and not url.endswith("///") else masked
+        masked: str = maybe_sanitize_url(url)
+        return masked[:-1] if masked.endswith(":///") else masked
 
     # -- settings -------------------------------------------------------------
 
@@ -317,7 +316,7 @@ class BackendCore(ResultCodec):
             meta["group_id"] = group_id
         if parent_id := getattr(request, "parent_id", None):
             meta["parent_id"] = parent_id
-        if self.app.conf.find_value_for_key("extended", "result"):
+        if self.app.conf.result_extended:
             meta.update(self._extended_meta(request, encode=encode))
         return meta
 
@@ -491,6 +490,8 @@ class BackendCore(ResultCodec):
 
     def _after_fork(self) -> None:
         """Called in a forked child: drop the parent's connections without talking on them."""
+        if self._waiter is not None:
+            self._waiter.after_fork()
 
     # -- chords: replaced in `taskq.backends.chords` ----------------------------
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from taskq.backends.chords import ChordSupport
-from taskq.backends.waiting import SyncBackendMixin
+from taskq.backends.backend import BaseBackend
 
 __all__ = ("DisabledBackend",)
 
@@ -25,7 +24,7 @@ Result backends that support chords: SQLite, Redis, Database, Memcached, and mor
 """
 
 
-class DisabledBackend(ChordSupport, SyncBackendMixin):
+class DisabledBackend(BaseBackend):
     """Stores nothing."""
 
     _cache: dict[str, Any] = {}

@@ -14,9 +14,10 @@ from kombu.utils.encoding import bytes_to_str, ensure_bytes
 from kombu.utils.imports import symbol_by_name
 
 from taskq import states
-from taskq.backends.chords import ChordSupport, logger
-from taskq.backends.core import Meta
-from taskq.backends.waiting import SyncBackendMixin
+from taskq.backends.backend import Backend
+from taskq.backends.chords import logger
+from taskq.backends.synchronous import SyncBackendMixin
+from taskq.backends.waiting import Meta
 from taskq.exceptions import ChordError, TimeoutError
 
 __all__ = ("BaseKeyValueStoreBackend", "KeyValueStoreBackend")
@@ -24,7 +25,7 @@ __all__ = ("BaseKeyValueStoreBackend", "KeyValueStoreBackend")
 Key = Any
 
 
-class BaseKeyValueStoreBackend(ChordSupport):
+class BaseKeyValueStoreBackend(Backend):
     """Stores a meta under ``celery-task-meta-<id>``, a group under ``celery-taskset-meta-<id>``."""
 
     #: Makes a key what the client library wants.
@@ -40,14 +41,13 @@ class BaseKeyValueStoreBackend(ChordSupport):
         if hasattr(self.key_t, "__func__"):
             self.key_t = self.key_t.__func__  # a class attribute that is a function gets bound
         super().__init__(*args, **kwargs)
-        self._chord_result_expires_value: Any = None
         self._add_global_keyprefix()
         self._encode_prefixes()
         if self.implements_incr:
             self.apply_chord = self._apply_chord_incr  # type: ignore[method-assign]
 
     def _add_global_keyprefix(self) -> None:
-        options = self.app.conf.get("result_backend_transport_options") or {}
+        options = self.app.conf.result_backend_transport_options or {}
         prefix = options.get("global_keyprefix")
         if prefix:
             self.task_keyprefix = f"{prefix}{self.task_keyprefix}"
@@ -258,7 +258,7 @@ class BaseKeyValueStoreBackend(ChordSupport):
 
     @property
     def _chord_result_expires(self) -> Any:
-        configured = self.app.conf.get("result_chord_expires")
+        configured = self.app.conf.result_chord_expires
         if configured is None:
             return self.expires
         if isinstance(configured, timedelta):
@@ -288,10 +288,8 @@ class BaseKeyValueStoreBackend(ChordSupport):
             return
         counter = self.get_key_for_chord(group_id)
         size = chord_size(request.chord) or len(header)
-        done = self._count_header_task(group_id, request.id)
-        if done < size:
-            self.expire(counter, self._chord_result_expires)
-        elif self._claim_chord(group_id, request.id):
+        done = self._count_header_task(header, group_id, request.id)
+        if done >= size and self._claim_chord(group_id, request.id):
             self._send_body(header, request)
 
     def _load_header(self, group_id: str, request: Any) -> Any:
@@ -309,20 +307,38 @@ class BaseKeyValueStoreBackend(ChordSupport):
             )
         return header
 
-    def _count_header_task(self, group_id: str, task_id: str) -> int:
+    def _count_header_task(self, header: Any, group_id: str, task_id: str) -> int:
         """Count `task_id` unless it was; return how many are counted."""
-        mark = self.get_key_for_chord(group_id, f".{task_id}")
-        first = self.incr(mark) == 1
-        self.expire(mark, self._chord_result_expires)
         counter = self.get_key_for_chord(group_id)
-        return self.incr(counter) if first else int(self.get(counter) or 0)
+        if self._first_time(self.get_key_for_chord(group_id, f".{task_id}")):
+            done = self.incr(counter)
+            self._expire_chord_key(counter)
+            return done
+        # It was marked by a worker that may have died before it counted: ask the results.
+        stored = self._read_many([result.id for result in header.results])
+        ready = sum(meta["status"] in states.READY_STATES for meta in stored.values())
+        return max(int(self.get(counter) or 0), ready)
 
     def _claim_chord(self, group_id: str, task_id: str) -> bool:
-        """Return whether this header task is the one to send the body."""
-        key = self.get_key_for_chord(group_id, ".claim")
+        """Return whether this header task is the one to send the body.
+
+        One that claimed it and died before it could send it is delivered again and may.
+        """
+        claimant = self.get_key_for_chord(group_id, ".claimant")
+        if self._first_time(self.get_key_for_chord(group_id, ".claim")):
+            self.set(claimant, task_id)
+            return True
+        return bytes_to_str(self.get(claimant)) == task_id
+
+    def _first_time(self, key: Key) -> bool:
+        """Return True to exactly one caller."""
         first = self.incr(key) == 1
-        self.expire(key, self._chord_result_expires)
+        self._expire_chord_key(key)
         return first
+
+    def _expire_chord_key(self, key: Key) -> None:
+        if self._chord_result_expires is not None:
+            self.expire(key, self._chord_result_expires)
 
     def _send_body(self, header: Any, request: Any) -> None:
         group_id = request.group
@@ -349,6 +365,7 @@ class BaseKeyValueStoreBackend(ChordSupport):
         for result in header.results:
             self.delete(self.get_key_for_chord(group_id, f".{result.id}"))
         self.delete(self.get_key_for_chord(group_id, ".claim"))
+        self.delete(self.get_key_for_chord(group_id, ".claimant"))
 
     def _body_of(self, request: Any) -> Any:
         return self.app.signature(request.chord)
