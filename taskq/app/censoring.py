@@ -29,21 +29,18 @@ _OPEN_SETTINGS = frozenset(
     }
 )
 
-# `scheme://user:password@host`. The password may hold `/` and `@` that somebody forgot to quote,
-# so it ends at the last `@` of its URL.
-_PASSWORD_IN_URL = re.compile(
-    r"""(://[^/\s:@?;,]*:)      # up to the password
-        ((?!//)(?:(?!://)[^\s?;,"'])*?)
-        (@(?=[^@\s;,?]*(?:[\s;,?"']|$)))""",
-    re.VERBOSE,
+# Patterns are text here, compiled when they are first used: most processes never mask anything.
+
+#: `scheme://user:password@host`. The password may hold `/` and `@` that somebody forgot to quote,
+#: so it ends at the last `@` of its URL.
+_PASSWORD_IN_URL = r"""(?x)
+    (://[^/\s:@?;,]*:)                      # up to the password
+    ((?!//)(?:(?!://)[^\s?;,"'])*?)
+    (@(?=[^@\s;,?]*(?:[\s;,?"']|$)))"""
+_SECRET_IN_QUERY = (
+    r"(?i)([?&;](?:[\w-]*password|passwd|pwd|secret|token|api_?key|access_?key)=)[^&;,\s]+"
 )
-_SECRET_IN_QUERY = re.compile(
-    r"([?&;](?:[\w-]*password|passwd|pwd|secret|token|api_?key|access_?key)=)[^&;,\s]+",
-    re.IGNORECASE,
-)
-_SECRET_IN_AZURE_STRING = re.compile(
-    r"((?:AccountKey|SharedAccessSignature|SharedAccessKey)=)[^;\s]*", re.IGNORECASE
-)
+_SECRET_IN_AZURE_STRING = r"(?i)((?:AccountKey|SharedAccessSignature|SharedAccessKey)=)[^;\s]*"
 
 
 def sanitize_url(url: Any, mask: str = MASK) -> Any:
@@ -86,6 +83,6 @@ def _censor(key: Any, value: Any) -> Any:
 def _mask_text(text: str, mask: str) -> str:
     if "://" not in text and "=" not in text:
         return text
-    text = _PASSWORD_IN_URL.sub(rf"\g<1>{mask}\g<3>", text)
-    text = _SECRET_IN_QUERY.sub(rf"\g<1>{mask}", text)
-    return _SECRET_IN_AZURE_STRING.sub(rf"\g<1>{mask}", text)
+    text = re.sub(_PASSWORD_IN_URL, rf"\g<1>{mask}\g<3>", text)
+    text = re.sub(_SECRET_IN_QUERY, rf"\g<1>{mask}", text)
+    return re.sub(_SECRET_IN_AZURE_STRING, rf"\g<1>{mask}", text)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskq.app.defaults import _OLD_DEFAULTS, _TO_NEW_KEY, _TO_OLD_KEY, DEFAULTS
 from taskq.exceptions import CeleryWarning, ImproperlyConfigured
@@ -38,11 +37,11 @@ def _new_key_to_old(key: str, convert: Callable[..., Any] = _TO_OLD_KEY.get) -> 
     return name
 
 
-@dataclass(frozen=True, slots=True)
-class Style:
+class Style(NamedTuple):
     """A style of setting names.
 
     Parameters:
+        name: what the style is called in messages.
         defaults: the defaults under the names of this style.
         rename: turns a name of the other style into one of this style.
     """
