@@ -12,7 +12,7 @@ from kombu.utils.uuid import uuid
 
 from taskq.transport.sqlite.errors import DatabaseError
 from taskq.transport.sqlite.inbox import BATCH, Consumer, Inbox
-from taskq.transport.sqlite.message import Message
+from taskq.transport.sqlite.message import Message as SQLiteMessage
 from taskq.transport.sqlite.routing import QueueSpec
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Channel(base.StdChannel):
     an ``eta`` header waits in the database until then, not in the memory of a consumer.
     """
 
-    Message = Message
+    Message = SQLiteMessage
 
     #: Messages can be put off with `defer`.
     can_defer = True
@@ -225,7 +225,7 @@ class Channel(base.StdChannel):
         self,
         queue: str,
         no_ack: bool,
-        callback: Callable[[Message], Any],
+        callback: Callable[[SQLiteMessage], Any],
         consumer_tag: str = "",
         **kwargs: Any,
     ) -> str:
@@ -238,7 +238,7 @@ class Channel(base.StdChannel):
         """End a consumer; messages that it was not shown yet go back."""
         self.qos.remove_consumer(consumer_tag)
 
-    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> Message | None:
+    def basic_get(self, queue: str, no_ack: bool = False, **kwargs: Any) -> SQLiteMessage | None:
         """Return the next message of a queue, or None."""
         return self.qos.get(queue, no_ack=no_ack)
 
@@ -284,7 +284,7 @@ class Channel(base.StdChannel):
         """
         self.qos.flush()
 
-    def message_to_python(self, raw_message: Message) -> Message:
+    def message_to_python(self, raw_message: SQLiteMessage) -> SQLiteMessage:
         """Return the message as it is: it was made for Python."""
         return raw_message
 

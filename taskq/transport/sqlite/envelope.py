@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -16,7 +17,7 @@ LOWEST_PRIORITY = 9
 #: Kombu's encoder writes dates, UUIDs, bytes, ... as objects with this key.
 TYPE_MARK = '"__type__"'
 
-_encode = JSONEncoder(separators=(",", ":")).encode
+_encode: Callable[[Any], str] = JSONEncoder(separators=(",", ":")).encode
 _decode = json.JSONDecoder().decode
 
 

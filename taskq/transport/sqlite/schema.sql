@@ -82,17 +82,17 @@ CREATE TABLE result (
     id         INTEGER PRIMARY KEY AUTOINCREMENT,
     key        TEXT NOT NULL UNIQUE,
     state      TEXT,             -- of a task; null for anything else
-    value      BLOB NOT NULL,
-    expires_at REAL
+    expires_at REAL,             -- before the value, which may lie on many pages
+    value      BLOB NOT NULL
 );
 
--- One row per chord with a counted header, one per header task that is done. The callback is
--- sent by whoever adds the last part, and `claimed_at` is set in that same transaction.
+-- One row per chord with a counted header, one per header task that is done. Whoever adds the last
+-- part claims the chord in that same transaction, sends the callback and then sets sent_at.
 CREATE TABLE chord (
     id         TEXT PRIMARY KEY,
-    size       INTEGER,
+    size       INTEGER NOT NULL,
+    done       INTEGER NOT NULL DEFAULT 0,
     claimed_by TEXT,
-    claimed_at REAL,
     sent_at    REAL,
     expires_at REAL
 ) WITHOUT ROWID;

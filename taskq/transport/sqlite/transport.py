@@ -6,7 +6,6 @@ everybody else calls `drain_events`.
 
 from __future__ import annotations
 
-import socket
 import sqlite3
 import time
 from itertools import count
@@ -16,7 +15,7 @@ from kombu.exceptions import ChannelError, ConnectionError
 from kombu.transport import base
 
 from taskq.transport.sqlite.bell import LONGEST_WAIT, Listener, messages_bell, ring
-from taskq.transport.sqlite.channel import Channel
+from taskq.transport.sqlite.channel import Channel as SQLiteChannel
 from taskq.transport.sqlite.database import Database
 from taskq.transport.sqlite.errors import DatabaseError, DatabaseUnavailable
 from taskq.transport.sqlite.options import Options, parse_url
@@ -54,7 +53,7 @@ class Transport(base.Transport):
       the options of `taskq.transport.sqlite.options.Options` and ``deadletter_queue``.
     """
 
-    Channel = Channel
+    Channel = SQLiteChannel
     Management = Management
 
     can_parse_url = True
@@ -79,7 +78,7 @@ class Transport(base.Transport):
         self.publisher = Publisher(
             self.database, self.routing, client.transport_options.get("deadletter_queue")
         )
-        self.channels: list[Channel] = []
+        self.channels: list[SQLiteChannel] = []
         self.listener = Listener(self.database, messages_bell)
         self._channel_ids = count(1)
         self._loop: Any = None
@@ -109,13 +108,13 @@ class Transport(base.Transport):
         """Tell whether the connection was not closed."""
         return not self._closed
 
-    def create_channel(self, connection: Any) -> Channel:
+    def create_channel(self, connection: Any) -> SQLiteChannel:
         """Return a new channel."""
         channel = self.Channel(self)
         self.channels.append(channel)
         return channel
 
-    def close_channel(self, channel: Channel) -> None:
+    def close_channel(self, channel: SQLiteChannel) -> None:
         """Forget a channel; it calls this when it is closed."""
         if channel in self.channels:
             self.channels.remove(channel)
@@ -153,7 +152,7 @@ class Transport(base.Transport):
             timeout: seconds to wait for one; None waits for ever.
 
         Raises:
-            socket.timeout: there was none in time.
+            TimeoutError: (`socket.timeout` is the same class) there was none in time.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         self.listener.start()
@@ -164,7 +163,7 @@ class Transport(base.Transport):
                 return
             left = LONGEST_WAIT if deadline is None else deadline - time.monotonic()
             if left <= 0:
-                raise socket.timeout(f"no message within {timeout} s")
+                raise TimeoutError(f"no message within {timeout} s")
             self.listener.wait(min(left, LONGEST_WAIT, self._time_to_next_due()))
 
     def _deliver_one(self) -> bool:
