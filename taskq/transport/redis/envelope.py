@@ -1,0 +1,155 @@
+"""Kombu's message envelope: the JSON text that a queue holds, written and read quickly.
+
+Byte for byte what kombu's virtual transports write and read: body in base64, content type and
+encoding, headers, properties.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from binascii import a2b_base64, b2a_base64
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from random import Random
+from typing import Any
+
+from kombu.utils.json import JSONEncoder
+from kombu.utils.json import loads as kombu_loads
+
+#: How every envelope of kombu with a base64 body begins.
+_BODY_FIRST = b'{"body": "'
+#: Marks values that kombu's JSON decoder turns into Python objects (dates, UUIDs, …).
+_TYPED = b'"__type__"'
+
+_random = Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_random.seed)
+
+
+def delivery_tag() -> str:
+    """Return a new random UUID (version 4), made without a system call."""
+    digits = f"{_random.getrandbits(128):032x}"
+    return (
+        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-"
+        f"{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
+    )
+
+
+def _make_encoder() -> Callable[[Any], str]:
+    """Return kombu's JSON encoder as a function, prepared once where CPython allows that."""
+    encoder: Any = JSONEncoder()
+    probe = {"a": [1, None, True, 1.5], "ä": "b"}
+    try:
+        prepared: Any = json.encoder.c_make_encoder(
+            None,
+            encoder.default,
+            json.encoder.encode_basestring_ascii,  # type: ignore[attr-defined]
+            None,
+            encoder.key_separator,
+            encoder.item_separator,
+            False,
+            False,
+            True,
+        )
+        if "".join(prepared(probe, 0)) == encoder.encode(probe):
+            return lambda value: "".join(prepared(value, 0))
+    except (AttributeError, TypeError):
+        pass  # another Python implementation, or one that changed its inside
+    encode: Callable[[Any], str] = encoder.encode
+    return encode
+
+
+encode_json = _make_encoder()
+
+
+@lru_cache(maxsize=256)
+def _content_fields(content_encoding: str | None, content_type: str | None) -> bytes:
+    return (
+        f'", "content-encoding": {json.dumps(content_encoding)}, '
+        f'"content-type": {json.dumps(content_type)}, "headers": '
+    ).encode()
+
+
+def encode(
+    message: Mapping[str, Any], exchange: str, routing_key: str, body_encoding: str | None
+) -> bytes:
+    """Return the envelope of a prepared message, with a delivery tag of its own.
+
+    - message: as `Channel.prepare_message` returns it; it is not changed.
+    - exchange, routing_key: the destination, noted in the envelope.
+    - body_encoding: "base64", or None for a body that is text.
+    """
+    body = message["body"]
+    properties = {
+        **message["properties"],
+        "body_encoding": body_encoding,
+        "delivery_tag": delivery_tag(),
+    }
+    properties["delivery_info"] = {
+        **(properties.get("delivery_info") or {}),
+        "exchange": exchange,
+        "routing_key": routing_key,
+    }
+    if body_encoding != "base64":
+        return _encode_text(message, properties)
+    if isinstance(body, str):
+        body = body.encode()
+    headers, rest = encode_json(message["headers"]), encode_json(properties)
+    return b"".join(
+        (
+            _BODY_FIRST,
+            b2a_base64(body, newline=False),
+            _content_fields(message["content-encoding"], message["content-type"]),
+            f'{headers}, "properties": {rest}}}'.encode(),
+        )
+    )
+
+
+def _encode_text(message: Mapping[str, Any], properties: dict[str, Any]) -> bytes:
+    body = message["body"]
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        body = bytes(body).decode()
+    return encode_json({**message, "body": body, "properties": properties}).encode()
+
+
+def decode(raw: bytes) -> tuple[Any, dict[str, Any]]:
+    """Return body and the other fields of an envelope.
+
+    The body is bytes, or text if the envelope says so. Raises ValueError, TypeError, KeyError or
+    AttributeError when *raw* is no envelope of kombu.
+    """
+    body: Any
+    if raw.startswith(_BODY_FIRST):
+        # The body is cut out: base64 needs no JSON decoder, and is most of a large message.
+        end = raw.index(b'"', len(_BODY_FIRST))
+        fields = _loads(b"{" + raw[end + 3 :]) if raw[end + 1 : end + 3] == b", " else None
+        if fields is not None and fields["properties"].get("body_encoding") == "base64":
+            return a2b_base64(memoryview(raw)[len(_BODY_FIRST) : end]), fields
+    fields = _loads(raw)
+    body = fields.pop("body", None)
+    if body and fields["properties"].get("body_encoding") == "base64":
+        body = a2b_base64(body)
+    return body, fields
+
+
+def _loads(raw: bytes) -> dict[str, Any]:
+    fields: dict[str, Any] = kombu_loads(raw) if _TYPED in raw else json.loads(raw)
+    return fields
+
+
+def mark_redelivered(payload: Any) -> None:
+    """Flag a parsed envelope as one that was delivered before, where kombu flags it."""
+    try:
+        payload["headers"]["redelivered"] = True
+        payload["properties"]["delivery_info"]["redelivered"] = True
+    except (KeyError, TypeError):
+        pass  # not an envelope of kombu's: it goes back as it is
+
+
+def priority_of(fields: Any) -> Any:
+    """Return the priority of a parsed envelope, None if it has none."""
+    try:
+        return fields["properties"]["priority"]
+    except (KeyError, TypeError):
+        return None

@@ -1,0 +1,70 @@
+"""A message as the worker gets it: made once per delivery, with as little as possible.
+
+Claims and `basic_get` make them; fanout messages come through kombu's own constructor.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, cast
+
+from kombu.compression import decompress
+from kombu.transport import virtual
+
+from taskq.transport.redis.envelope import decode
+
+
+class Message(virtual.Message):
+    """A kombu message whose `delivery_tag` names one claim of it, and no other.
+
+    - queue: where it was claimed from; not set on fanout messages.
+    """
+
+    __slots__ = ("errors", "queue")
+
+    def __init__(self, payload: Any, channel: Any = None, **kwargs: Any) -> None:
+        self.errors = None
+        super().__init__(payload, channel, **kwargs)
+
+    @classmethod
+    def claimed(cls, channel: Any, raw: bytes, tag: str | None, queue: str) -> Message:
+        """Return the message for a claimed envelope.
+
+        - raw: the envelope. One that can't be read gives a message with `errors`.
+        - tag: the claim's tag; None for a consumer that does not acknowledge.
+        - queue: where it came from.
+        """
+        message: Any = cls.__new__(cls)
+        message.channel = channel
+        message.delivery_tag = tag
+        message.queue = queue
+        message.accept = None
+        message._decoded_cache = None
+        message._state = "RECEIVED"
+        try:
+            body, fields = decode(raw)
+            message.properties = properties = fields["properties"]
+            message.headers = headers = fields.get("headers") or {}
+            message.delivery_info = delivery_info = properties.get("delivery_info") or {}
+            message.content_type = fields.get("content-type")
+            message.content_encoding = fields.get("content-encoding")
+            if not (isinstance(headers, dict) and isinstance(delivery_info, dict)):
+                raise TypeError("headers and delivery_info of a message must be objects")
+            compression = headers.get("compression")
+            if compression:
+                body = decompress(body, compression)
+            message.body = body.encode() if isinstance(body, str) else body
+            message.errors = []
+        except Exception:
+            _show_unreadable(message, raw, queue)
+        return cast("Message", message)
+
+
+def _show_unreadable(message: Any, raw: bytes, queue: str) -> None:
+    """Make it a message that shows what arrived and why it can't be read."""
+    message.errors = [sys.exc_info()]
+    message.body = raw
+    message.headers = {}
+    message.properties = {}
+    message.delivery_info = {"exchange": "", "routing_key": queue}
+    message.content_type = message.content_encoding = None
