@@ -53,6 +53,8 @@ _on_app_finalizers: set[Callable[[Any], Any]] = set()
 
 #: The tasks that run here, innermost last: per thread, greenlet and asyncio task.
 _task_stack: LocalStack[Any] = LocalStack()
+push_current_task = _task_stack.push
+pop_current_task = _task_stack.pop
 
 _task_join_will_block = False
 
