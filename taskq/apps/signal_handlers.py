@@ -100,9 +100,8 @@ def on_cold_shutdown(worker: Any) -> None:
 
 
 def on_hard_shutdown(worker: Any) -> None:
-    """Stop waiting for what runs: the deadline of the soft shutdown is now."""
+    """Tell the user that the shutdown is under way; the waiting of a soft one ends with it."""
     say(HARD, sys.__stdout__)
-    worker.soft_shutdown_deadline = 0.0
 
 
 def _shutdown_handler(

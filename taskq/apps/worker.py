@@ -22,10 +22,11 @@ from taskq.apps.signal_handlers import (
     on_cold_shutdown,
     on_hard_shutdown,
 )
+from taskq.exceptions import WorkerTerminate
 from taskq.platforms import EX_FAILURE, EX_OK, check_privileges, isatty
 from taskq.utils.log import get_logger
 from taskq.utils.text import pluralize
-from taskq.worker import WorkController
+from taskq.worker import WorkController, state
 
 __all__ = (
     "EX_FAILURE",
@@ -123,6 +124,31 @@ class Worker(WorkController):
             if self.pidlock is not None:
                 self.pidlock.release()
             signal_handlers.restart()
+
+    def terminate(self, in_sighandler: bool = False) -> None:
+        """Shut down at once, but for the time that a soft shutdown gives to what runs."""
+        if not in_sighandler:
+            self._soften()
+        super().terminate(in_sighandler)
+
+    def _finish_running_tasks(self) -> None:
+        try:
+            super()._finish_running_tasks()
+        except WorkerTerminate:
+            self._soften()
+            raise
+
+    def _soften(self) -> None:
+        """Wait as long as a soft shutdown allows, or until the next signal says to end it."""
+        asked, state.should_terminate = state.should_terminate, None
+        try:
+            if self.consumer is not None and self.app.conf.worker_soft_shutdown_timeout:
+                self.consumer.stop()
+                self.wait_for_soft_shutdown()
+        except WorkerTerminate:
+            return  # asked again
+        finally:
+            state.should_terminate = asked
 
     def setup_logging(self, colorize: bool | None = None) -> Any:
         """Set up the log, and return the receivers of ``signals.setup_logging`` if they did."""

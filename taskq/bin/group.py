@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import click
 
+from taskq.bin.plugins import any_declared, load_plugin, plugin_commands, plugin_help
+
 
 class Row(NamedTuple):
     """Where a command is defined (``"package.module:attribute"``) and its line in the help."""
@@ -70,25 +72,21 @@ class LazyGroup(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of our commands and of the plugins', sorted."""
-        return sorted({*self.commands, *_plugins()})
+        return sorted({*self.commands, *_plugins_for_help()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return a command by name, or None; plugins are looked up only for names not ours."""
         if cmd_name in self.commands:
             return self.commands[cmd_name]
-        point = _plugins().get(cmd_name)
+        point = plugin_commands().get(cmd_name)
         if point is None:
             return None
-        from taskq.bin.plugins import load_plugin  # start-up: as `_plugins`
-
         self.commands[cmd_name] = load_plugin(point)
         return self.commands[cmd_name]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands from the table and the plugins' names, importing none."""
-        from taskq.bin.plugins import plugin_help
-
-        lines = {name: plugin_help(point) for name, point in _plugins().items()}
+        lines = {name: plugin_help(point) for name, point in _plugins_for_help().items()}
         limit = formatter.width - 6 - max(map(len, [*self.commands, *lines]), default=0)
         for name in self.commands:
             text = self.commands.short_help(name, limit)
@@ -116,7 +114,5 @@ class LazyGroup(click.Group):
         return get_close_matches(name, self.list_commands(ctx), cutoff=0.5)
 
 
-def _plugins() -> Mapping[str, Any]:
-    from taskq.bin.plugins import plugin_commands  # start-up: known commands need no metadata
-
-    return plugin_commands()
+def _plugins_for_help() -> Mapping[str, Any]:
+    return plugin_commands() if any_declared() else {}

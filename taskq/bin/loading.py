@@ -112,15 +112,19 @@ def _user_frames(tb: TracebackType | None) -> list[traceback.FrameSummary]:
     frames = list(traceback.extract_tb(tb))
     for index, frame in enumerate(frames):
         if not _is_machinery(frame.filename):
-            return [f for f in frames[index:] if not f.filename.startswith("<frozen importlib")]
+            return [f for f in frames[index:] if not _is_import_system(f.filename)]
     return []
 
 
+def _is_import_system(filename: str) -> bool:
+    return filename.startswith("<frozen importlib") or filename.endswith("importlib/__init__.py")
+
+
 def _is_machinery(filename: str) -> bool:
-    if filename.startswith("<frozen importlib"):
+    if _is_import_system(filename):
         return True
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     if filename.startswith(package + os.sep):
         return True
     parts = filename.replace("\\", "/").split("/")
-    return parts[-2:-1] == ["importlib"] or ("site-packages" in parts and "kombu" in parts)
+    return "site-packages" in parts and "kombu" in parts

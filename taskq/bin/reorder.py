@@ -21,8 +21,8 @@ def global_options_first(ctx: click.Context, group: click.Group, args: list[str]
         return args
     takes_value = {
         name: not getattr(param, "is_flag", False)
-        for param in group.get_params(ctx)
-        if isinstance(param, click.Option) and param.name not in ("help", "version")
+        for param in group.params  # the declared ones: --help belongs to the command it follows
+        if isinstance(param, click.Option) and param.name != "version"
         for name in param.opts
     }
     if not any(_name_of(arg, takes_value) for arg in args[start + 1 :]):

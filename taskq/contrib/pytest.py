@@ -1,7 +1,7 @@
 """Fixtures for pytest: an app and a worker for tests, under Celery's names and under ours.
 
-Load it with ``pytest_plugins = ("taskq.contrib.pytest",)`` in ``conftest.py`` or with
-``-p taskq.contrib.pytest``. Each fixture ``celery_x`` is also there as ``taskq_x``; either may be
+pytest loads it by itself where taskq is installed; elsewhere ``-p taskq.contrib.pytest`` does. Each
+fixture ``celery_x`` is also there as ``taskq_x``; either may be
 overridden. Where Celery's own plugin is installed too (the package pytest-celery, or
 ``-p celery.contrib.pytest``), switch it off with ``-p no:celery``: both have the same names, and
 the one that pytest loads last wins.
