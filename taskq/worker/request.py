@@ -229,13 +229,7 @@ class Request:
     def _payload(self) -> tuple[Any, Any, Any]:
         if self._decoded:
             return self._body  # type: ignore[no-any-return]
-        return decode_body(
-            self._body,
-            self._content_type,
-            self._content_encoding,
-            self._request_dict.get("compression"),
-            None,
-        )
+        return decode_body(self._body, self._content_type, self._content_encoding, None)
 
     @property
     def _embed(self) -> dict[str, Any]:

@@ -1,0 +1,256 @@
+"""Sending events."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import defaultdict, deque
+from collections.abc import Callable
+from typing import Any
+
+from kombu import Producer
+
+from taskq.app import app_or_default
+from taskq.events.event import Event, get_exchange, group_from
+from taskq.utils.nodenames import anon_nodename
+from taskq.utils.time import utcoffset
+
+__all__ = ("EventDispatcher",)
+
+#: Events kept while there is no connection; the oldest go first.
+OFFLINE_LIMIT = 10_000
+
+
+class EventDispatcher:
+    """Sends events over a connection.
+
+    - connection: to send over; channel: instead of the connection's default one.
+    - hostname: node name that the events are from.
+    - enabled: whether to send at all.
+    - buffer_while_offline: keep events while the connection is away, bounded.
+    - groups: only send events of these groups, as ``{"task"}``.
+    - delivery_mode: of the messages, 1 is transient.
+    - buffer_group: events of these groups are sent in one message, by `flush`.
+    - buffer_limit: how many of them make a message go out by itself.
+    - on_send_buffered: called when such a message has gone out.
+    """
+
+    #: Transports that can't do topics.
+    DISABLED_TRANSPORTS = {"sql"}
+
+    app: Any = None
+    #: Called when the dispatcher is enabled and when it is disabled.
+    on_enabled: set[Callable[[], None]]
+    on_disabled: set[Callable[[], None]]
+
+    def __init__(
+        self,
+        connection: Any = None,
+        hostname: str | None = None,
+        enabled: bool = True,
+        channel: Any = None,
+        buffer_while_offline: bool = True,
+        app: Any = None,
+        serializer: str | None = None,
+        groups: Any = None,
+        delivery_mode: int = 1,
+        buffer_group: Any = None,
+        buffer_limit: int = 24,
+        on_send_buffered: Callable[[], None] | None = None,
+    ) -> None:
+        self.app = app_or_default(app or self.app)
+        self.connection = connection
+        self.channel = channel
+        self.hostname = hostname or anon_nodename()
+        self.buffer_while_offline = buffer_while_offline
+        self.buffer_group = frozenset(buffer_group or ())
+        self.buffer_limit = buffer_limit
+        self.on_send_buffered = on_send_buffered
+        self._group_buffer: dict[str, list[Any]] = defaultdict(list)
+        self.mutex = threading.Lock()
+        self.producer: Any = None
+        self._outbound_buffer: deque[tuple[Any, str, Any]] = deque(maxlen=OFFLINE_LIMIT)
+        self.serializer = serializer or self.app.conf.event_serializer
+        self.on_enabled = set()
+        self.on_disabled = set()
+        self.groups = set(groups or [])
+        self.clock = self.app.clock
+        self.delivery_mode = delivery_mode
+        if not connection and channel is not None:
+            self.connection = channel.connection.client
+        self.enabled = enabled
+        source = self.connection or self.app.connection_for_write()
+        self.exchange = get_exchange(source, name=self.app.conf.event_exchange)
+        if source.transport.driver_type in self.DISABLED_TRANSPORTS:
+            self.enabled = False
+        if self.enabled:
+            self.enable()
+        self.headers = {"hostname": self.hostname}
+        self.pid = os.getpid()
+
+    def __enter__(self) -> EventDispatcher:
+        return self
+
+    def __exit__(self, *exc_info: Any) -> None:
+        self.close()
+
+    def enable(self) -> None:
+        """Start sending."""
+        self.producer = Producer(
+            self.channel or self.connection,
+            exchange=self.exchange,
+            serializer=self.serializer,
+            auto_declare=False,
+        )
+        self.enabled = True
+        for callback in self.on_enabled:
+            callback()
+
+    def disable(self) -> None:
+        """Stop sending."""
+        if self.enabled:
+            self.enabled = False
+            self.close()
+            for callback in self.on_disabled:
+                callback()
+
+    def publish(
+        self,
+        type: str,
+        fields: dict[str, Any],
+        producer: Any,
+        blind: bool = False,
+        Event: Any = Event,  # noqa: N803 - the public name
+        **kwargs: Any,
+    ) -> None:
+        """Publish an event with a given producer, whether or not the dispatcher is enabled.
+
+        - blind: don't advance the logical clock.
+        - kwargs: ``retry``, ``retry_policy`` of the publishing.
+        """
+        event = self._prepare_event(type, fields, blind=blind, Event=Event)
+        self._publish(event, producer, routing_key=type.replace("-", "."), **kwargs)
+
+    def _prepare_event(
+        self,
+        type: str,
+        fields: dict[str, Any],
+        blind: bool = False,
+        Event: Any = Event,  # noqa: N803
+    ) -> Any:
+        clock = None if blind else self.clock.forward()
+        return Event(
+            type,
+            hostname=self.hostname,
+            utcoffset=utcoffset(),
+            pid=self.pid,
+            clock=clock,
+            **fields,
+        )
+
+    def _publish(
+        self,
+        event: Any,
+        producer: Any,
+        routing_key: str,
+        retry: bool = False,
+        retry_policy: Any = None,
+        utcoffset: Any = utcoffset,
+    ) -> None:
+        exchange = self.exchange
+        try:
+            producer.publish(
+                event,
+                routing_key=routing_key,
+                exchange=exchange.name,
+                retry=retry,
+                retry_policy=retry_policy,
+                declare=[exchange],
+                serializer=self.serializer,
+                headers=self.headers,
+                delivery_mode=self.delivery_mode,
+            )
+        except Exception as exc:
+            if not self.buffer_while_offline:
+                raise
+            self._outbound_buffer.append((event, routing_key, exc))
+
+    def send(
+        self,
+        type: str,
+        blind: bool = False,
+        utcoffset: Any = utcoffset,
+        retry: bool = False,
+        retry_policy: Any = None,
+        Event: Any = Event,  # noqa: N803 - the public name
+        **fields: Any,
+    ) -> None:
+        """Send an event, when enabled and of a wanted group.
+
+        - blind: don't advance the logical clock.
+        - retry, retry_policy: of the publishing.
+        """
+        if not self.enabled:
+            return
+        group = group_from(type)
+        if self.groups and group not in self.groups:
+            return
+        if group in self.buffer_group:
+            event = self._prepare_event(type, fields, blind=blind, Event=Event)
+            buffer = self._group_buffer[group]
+            buffer.append(event)
+            if len(buffer) >= self.buffer_limit:
+                self.flush()
+            if self.on_send_buffered:
+                self.on_send_buffered()
+            return
+        self.publish(
+            type,
+            fields,
+            self.producer,
+            blind=blind,
+            Event=Event,
+            retry=retry,
+            retry_policy=retry_policy,
+        )
+
+    def flush(self, errors: bool = True, groups: bool = True) -> None:
+        """Send what is buffered.
+
+        - errors: events kept while offline; groups: events sent in one message.
+        """
+        if errors:
+            kept = list(self._outbound_buffer)
+            self._outbound_buffer.clear()
+            with self.mutex:
+                for event, routing_key, _ in kept:
+                    self._publish(event, self.producer, routing_key)
+        if groups:
+            with self.mutex:
+                for group, events in self._group_buffer.items():
+                    if events:
+                        self._publish(list(events), self.producer, f"{group}.multi")
+                        events.clear()
+
+    def extend_buffer(self, other: EventDispatcher) -> None:
+        """Take over what another dispatcher could not send."""
+        self._outbound_buffer.extend(other._outbound_buffer)
+
+    def close(self) -> None:
+        """Let go of the producer; the connection stays as it is."""
+        self.producer = None
+
+    @property
+    def publisher(self) -> Any:
+        """The producer under its older name."""
+        return self.producer
+
+    @publisher.setter
+    def publisher(self, producer: Any) -> None:
+        self.producer = producer
+
+    def _get_publisher(self) -> Any:
+        return self.producer
+
+    def _set_publisher(self, producer: Any) -> None:
+        self.producer = producer

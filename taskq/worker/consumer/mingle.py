@@ -1,0 +1,85 @@
+"""The step in which a starting worker asks the others for what it missed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskq import bootsteps
+from taskq.utils.log import get_logger
+from taskq.worker.consumer.events import Events
+
+__all__ = ("Mingle",)
+
+logger = get_logger("celery.worker.consumer.mingle")
+
+
+class Mingle(bootsteps.StartStopStep):
+    """Synchronises revoked ids and the logical clock with the workers already there.
+
+    - without_mingle: don't.
+    """
+
+    label = "Mingle"
+    requires = (Events,)
+    #: Transports whose broadcasts reach all workers.
+    compatible_transports = {"amqp", "redis", "gcpubsub", "sqlite"}
+
+    def __init__(self, c: Any, without_mingle: bool = False, **kwargs: Any) -> None:
+        self.enabled = not without_mingle and self.compatible_transport(c.app)
+        super().__init__(c, without_mingle=without_mingle, **kwargs)
+
+    def compatible_transport(self, app: Any) -> bool:
+        """Return whether the broker can do it."""
+        with app.connection_for_read() as conn:
+            return conn.transport.driver_type in self.compatible_transports
+
+    def start(self, c: Any) -> None:
+        """Ask, and take over what is answered."""
+        self.sync(c)
+
+    def sync(self, c: Any) -> None:
+        """Ask the other workers, waiting a second for their answers."""
+        logger.info("mingle: searching for neighbors")
+        replies = self.send_hello(c)
+        if replies:
+            logger.info("mingle: sync with %s nodes", len([v for v in replies.values() if v]))
+            for nodename, reply in replies.items():
+                self.on_node_reply(c, nodename, reply)
+            logger.info("mingle: sync complete")
+        else:
+            logger.info("mingle: all alone")
+
+    def send_hello(self, c: Any) -> dict[str, Any]:
+        """Return the answers of the other workers."""
+        inspect = c.app.control.inspect(timeout=1.0, connection=c.connection)
+        own_revoked = c.controller.state.revoked
+        replies = inspect.hello(c.hostname, own_revoked._data) or {}
+        replies.pop(c.hostname, None)  # deleted: our own answer
+        return replies  # type: ignore[no-any-return]
+
+    def on_node_reply(self, c: Any, nodename: str, reply: Any) -> None:
+        """Take over what one worker answered."""
+        logger.debug("mingle: processing reply from %s", nodename)
+        try:
+            self.sync_with_node(c, **(reply or {}))
+        except MemoryError:
+            raise
+        except Exception as exc:
+            logger.error("mingle: sync with %s failed: %r", nodename, exc, exc_info=True)
+
+    def sync_with_node(self, c: Any, clock: Any = None, revoked: Any = None, **kwargs: Any) -> None:
+        """Adjust the clock and add the revoked ids."""
+        self.on_clock_event(c, clock)
+        self.on_revoked_received(c, revoked)
+
+    def on_clock_event(self, c: Any, clock: Any) -> None:
+        """Adjust the clock."""
+        if clock:
+            c.app.clock.adjust(clock)
+        else:
+            c.app.clock.forward()
+
+    def on_revoked_received(self, c: Any, revoked: Any) -> None:
+        """Add revoked ids."""
+        if revoked:
+            c.controller.state.revoked.update(revoked)
