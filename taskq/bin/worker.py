@@ -184,8 +184,8 @@ _beat = _group("Embedded Beat Options")
     "-n",
     "--hostname",
     type=HOSTNAME,
-    help="Name of this worker; %h is the host with its domain, %n the host's name, %d its domain. "
-    "A name without '@' is one on this host.",
+    help="Name of this worker, such as w1@%h; %h is the host with its domain, %n the host's name, "
+    "%d its domain. Without '@' it is the host's part: celery@NAME.",
 )
 @_worker("-D", "--detach", is_flag=True, default=False, help="Run in the background.")
 @_worker(
