@@ -144,7 +144,7 @@ class BackendCore(ResultCodec):
         self.max_sleep_between_retries_ms = conf.result_backend_max_sleep_between_retries_ms
         self.base_sleep_between_retries_ms = conf.result_backend_base_sleep_between_retries_ms
         self.max_retries = conf.result_backend_max_retries
-        self.thread_safe = conf.result_backend_thread_safe
+        self.thread_safe = bool(conf.get("result_backend_thread_safe", True))
         self.url = url
         _alive.add(self)
 

@@ -1,6 +1,7 @@
-"""Results in an SQLite database file, which may be the broker's: ``result_backend = "sqlite:///x.db"``.
+"""Results in an SQLite database file, which may be the broker's file too.
 
-`store` keeps keys and values, `chords` counts headers, `source` waits, `backend` ties them together.
+`store` keeps keys and values, `chords` counts headers, `source` waits, `backend` ties them
+together.
 """
 
 from __future__ import annotations

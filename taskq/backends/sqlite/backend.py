@@ -96,7 +96,7 @@ class SQLiteBackend(KeyValueStoreBackend):
 
     def set(self, key: str, value: Any) -> None:
         """Store a value under a key for `result_expires` seconds."""
-        self._store.set(key, value, self.expires)
+        self._store.set(key, value, self.expires or None)
 
     def delete(self, key: str) -> None:
         """Delete a key."""
@@ -134,8 +134,7 @@ class SQLiteBackend(KeyValueStoreBackend):
         if state in states.EXCEPTION_STATES:
             configured = self.app.conf.result_failure_expires
             if configured is not None:
-                seconds: float | None = self.prepare_expires(configured)
-                return seconds
+                return self.prepare_expires(configured) or None
         return self.expires or None
 
     # -- chords ---------------------------------------------------------------
