@@ -80,7 +80,7 @@ def test_module_path_of_a_submodule(project):
 
 
 def test_taskq_submodule_goes_before_celery(project):
-    name = project(__init__="", celery=app("app", "'old'"), taskq=app("app", "'new'"))
+    name = project(__init__="", celery=app("app", "old"), taskq=app("app", "new"))
     assert main_of(name) == "new"
 
 
