@@ -705,7 +705,9 @@ class BufferMap(OrderedDict, Evictable):
             if len(buffer):
                 item = buffer.take()
                 self.total -= 1
-                if not len(buffer):
+                if len(buffer):
+                    self.move_to_end(key)  # Every buffer loses one before any loses another.
+                else:
                     del self[key]
                 return item
             del self[key]

@@ -43,11 +43,11 @@ def head_from_fun(fun: Callable[..., Any], bound: bool = False) -> Callable[...,
 
 
 def _head(parameters: list[Parameter]) -> str:
-    plain = [_WithoutDefault(parameter) for parameter in parameters]
+    plain = [_without_default(parameter) for parameter in parameters]
     return str(inspect.Signature(plain))[1:-1]
 
 
-def _WithoutDefault(parameter: Parameter) -> Parameter:
+def _without_default(parameter: Parameter) -> Parameter:
     default = _EMPTY if parameter.default is _EMPTY else None
     return Parameter(parameter.name, parameter.kind, default=default)
 
@@ -75,9 +75,10 @@ def fun_takes_argument(name: str, fun: Callable[..., Any], position: int | None 
     positional = [
         p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
     ]
-    for parameter in parameters:
-        if parameter.kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
-            return parameter.name
+    for kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
+        for parameter in parameters:
+            if parameter.kind is kind:
+                return parameter.name
     if position is not None:
         return len(positional) >= position
     return any(parameter.name == name for parameter in parameters)

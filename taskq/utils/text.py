@@ -89,7 +89,7 @@ def abbrtask(S: str | None, max: int) -> str:
     if len(S) <= max:
         return S
     module, _, name = S.rpartition(".")
-    module = abbr(module, max - len(name), False)
+    module = abbr(module, max - len(name) - len("[.]"), False)
     return f"{module}[.]{name}"
 
 
