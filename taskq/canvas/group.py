@@ -1,0 +1,346 @@
+"""Groups: tasks that run side by side; the result is the list of theirs, in the group's order.
+
+Sent task by task, in one batch where the broker can take one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kombu.utils.functional import fxrange, is_list, maybe_list
+
+from taskq._state import get_current_worker_task
+from taskq.canvas.kinds import TYPES, is_chain, is_group, register_type
+from taskq.canvas.signature import Signature, maybe_signature
+from taskq.utils.functional import regen
+from taskq.utils.objects import getitem_property
+from taskq.utils.uuids import uuid
+
+__all__ = ("group", "sending_batch")
+
+
+#: Options that say where the group is in a workflow; its tasks get theirs when frozen.
+PLACE_OPTIONS = frozenset(("task_id", "group_id", "group_index", "chord", "root_id", "parent_id"))
+
+
+@register_type("group")
+class group(Signature):  # noqa: N801 - the public name
+    """Tasks that run side by side.
+
+    Parameters:
+        tasks: signatures, or one iterable of them, which may be a generator.
+        options: of all tasks.
+    """
+
+    tasks = getitem_property("kwargs.tasks", "The signatures.")
+
+    @classmethod
+    def from_dict(cls, d: Any, app: Any = None) -> Any:
+        """Return the group that a dict describes."""
+        new = group([maybe_signature(task, app=app, clone=True) for task in d["kwargs"]["tasks"]])
+        return new._as_described(d, app, "tasks")
+
+    def __init__(self, *tasks: Any, **options: Any) -> None:
+        if len(tasks) == 1:
+            tasks = _tasks_of(tasks[0])
+        super().__init__("celery.group", (), {"tasks": tasks}, **options)
+        self["subtask_type"] = "group"
+
+    def __call__(self, *partial_args: Any, **options: Any) -> Any:
+        """Send the tasks, with further arguments for each."""
+        return self.apply_async(partial_args, **options)
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+        """Return a copy with copies of the tasks; parameters as of `Signature.clone`."""
+        copy = self._cloned(type(self), args, kwargs, **opts)
+        tasks = [maybe_signature(task, clone=True) for task in self.tasks]
+        copy.tasks = tuple(tasks) if isinstance(self.tasks, tuple) else tasks
+        return copy
+
+    def members(self) -> Iterator[Any]:
+        """Return the tasks."""
+        return iter(self.tasks)
+
+    def new_id(self) -> str:
+        """Return an id for the group."""
+        return uuid()
+
+    # -- sending ------------------------------------------------------------------------
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        add_to_parent: bool = True,
+        producer: Any = None,
+        link: Any = None,
+        link_error: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Send the tasks.
+
+        Parameters:
+            args: positional arguments for each task.
+            kwargs: keyword arguments for each task.
+            add_to_parent: make the result a child of the running task.
+            producer: to publish with.
+            link: not for groups: use a chord.
+            link_error: not for groups: link it to the tasks.
+            options: of each task; they win over its own and those of the group. ``chain``: what
+                follows when all are done, as in a message.
+
+        Returns a `GroupResult`. Raises TypeError for links.
+        """
+        if link is not None:
+            raise TypeError("Cannot add link to group: use a chord")
+        if link_error is not None:
+            raise TypeError("Cannot add link to group: do that on individual tasks")
+        app = self.app
+        options = {**self["options"], **options}
+        following = options.pop("chain", None)
+        if following:
+            return self._apply_followed(list(following), args, kwargs, producer, options)
+        if app.conf.task_always_eager:
+            return self.apply(args, kwargs, **options)
+        args, kwargs = self._partial_arguments(args, kwargs, "tasks")
+        group_id = options.get("task_id") or uuid()
+        tasks = self._cloned_tasks()
+        results = _freeze_tasks(
+            tasks,
+            group_id,
+            options.get("chord"),
+            options.get("root_id"),
+            options.get("parent_id"),
+        )
+        self._send(tasks, args, kwargs, producer, options)
+        result = app.GroupResult(group_id, results)
+        if add_to_parent:
+            self.add_to_parent(result)
+        return result
+
+    def send_frozen(
+        self, args: Any = None, kwargs: Any = None, producer: Any = None, **options: Any
+    ) -> None:
+        """Send the tasks as they are, which must be frozen; parameters as of `apply_async`."""
+        self._send(self.tasks, args, kwargs, producer, {**self["options"], **options})
+
+    def _send(
+        self, tasks: Iterable[Any], args: Any, kwargs: Any, producer: Any, options: dict[str, Any]
+    ) -> None:
+        shared = {
+            key: value
+            for key, value in options.items()
+            if value is not None and key not in PLACE_OPTIONS
+        }
+        with sending_batch(self.app, producer) as pooled:
+            for task in tasks:
+                task.apply_async(args, kwargs, producer=pooled, add_to_parent=False, **shared)
+
+    def add_to_parent(self, result: Any) -> None:
+        """Make the result of the group a child of the running task, if there is one."""
+        parent = get_current_worker_task()
+        if parent is not None:
+            parent.add_trail(result)
+
+    def _apply_followed(
+        self, following: list[Any], args: Any, kwargs: Any, producer: Any, options: dict[str, Any]
+    ) -> Any:
+        """Send the group as the header of a chord with what follows it."""
+        body = maybe_signature(following.pop(), app=self._app)
+        chord = TYPES["chord"].of_group(self, body)
+        if following:
+            options["chain"] = following
+        return chord.apply_async(args, kwargs, producer=producer, **options)
+
+    def _cloned_tasks(self) -> list[Any]:
+        """Return copies of the tasks, those of groups in the group among them, in order."""
+        flat = []
+        todo = [iter(self.tasks)]
+        while todo:
+            task = next(todo[-1], None)
+            if task is None:
+                todo.pop()
+                continue
+            task = maybe_signature(task, app=self._app, clone=True)
+            if is_group(task):
+                todo.append(iter(task.spread_tasks()))
+            elif not is_chain(task) or task.has_steps:
+                flat.append(task)
+        return flat
+
+    def spread_tasks(self) -> list[Any]:
+        """Return copies of the tasks that have the arguments and options of the group."""
+        args, kwargs = self._partial_arguments(None, None, "tasks")
+        options = {k: value for k, value in self["options"].items() if k not in PLACE_OPTIONS}
+        return [
+            maybe_signature(task, clone=True).clone(args, kwargs, **options) for task in self.tasks
+        ]
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Give the group and its tasks their ids; see `Signature.freeze`.
+
+        The tasks become copies, groups in the group are merged into it.
+
+        Parameters:
+            _id: id of the group.
+            group_id: id of the group that the tasks count for, if it is another one.
+            chord: body of the chord that the tasks are in the header of.
+            root_id: id of the first task of the workflow.
+            parent_id: id of the task that sends the group.
+            group_index: position of this group where it is the end of a chain.
+
+        Returns a `GroupResult`.
+        """
+        options = self["options"]
+        if not options.get("task_id"):
+            options["task_id"] = _id or uuid()
+        if group_id:
+            options["group_id"] = group_id
+        if chord is not None:
+            options["chord"] = chord
+        if group_index is not None:
+            options["group_index"] = group_index
+        root_id = options["root_id"] = root_id or options.get("root_id")
+        parent_id = options["parent_id"] = parent_id or options.get("parent_id")
+        tasks = self._cloned_tasks()
+        results = _freeze_tasks(tasks, group_id, chord, root_id, parent_id)
+        self.tasks = tasks
+        return self.app.GroupResult(options["task_id"], results)
+
+    _freeze = freeze
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the tasks here and now.
+
+        Parameters:
+            args: positional arguments for each task.
+            kwargs: keyword arguments for each task.
+            options: of each task.
+
+        Returns a `GroupResult` of eager results.
+        """
+        app = self.app
+        options = {**self["options"], **options}
+        args, kwargs = self._partial_arguments(args, kwargs, "tasks")
+        group_id = options.pop("task_id", None) or uuid()
+        options = {key: value for key, value in options.items() if key not in PLACE_OPTIONS}
+        tasks = self._cloned_tasks()
+        _freeze_tasks(tasks, group_id, None, None, None)
+        results = [task.apply(args, kwargs, **options) for task in tasks]
+        return app.GroupResult(group_id, results)
+
+    # -- options and stamps -------------------------------------------------------------
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Set whether the tasks leave out arguments added later."""
+        for task in self._own_tasks():
+            task.set_immutable(immutable)
+
+    def link(self, sig: Any) -> Any:
+        """Have a copy of `sig`, made immutable, called when the first task succeeds.
+
+        Returns the copy. To call one when all succeed, use a chord.
+        """
+        linked = maybe_signature(sig).clone().set(immutable=True)
+        return self._own_tasks()[0].link(linked)
+
+    def link_error(self, sig: Any) -> Any:
+        """Have a signature called for each task that fails."""
+        errback = maybe_signature(sig)
+        return tuple(task.link_error(errback.clone()) for task in self._own_tasks())
+
+    def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Any:
+        """Give the tasks countdowns of `start`, `start` + `step`, … seconds, `stop` at most."""
+        countdowns = fxrange(start, stop, step, repeatlast=True)
+        for task in self._own_tasks():
+            task.set(countdown=next(countdowns))
+        return self
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Stamp all tasks and what is linked to them; see `Signature.stamp`."""
+        visited = visitor.on_group_start(self, **headers) if visitor is not None else None
+        headers = self._stamp_headers(visited, append_stamps, False, **headers)
+        self.stamp_links(visitor, append_stamps, **headers)
+        for task in self._own_tasks():
+            task.stamp(visitor, append_stamps, **headers)
+        if visitor is not None:
+            visitor.on_group_end(self, **headers)
+        return self
+
+    def _own_tasks(self) -> Any:
+        """Return the tasks, as signatures that may be changed."""
+        tasks = self.tasks
+        if not all(isinstance(task, Signature) for task in tasks):
+            tasks = self.tasks = [maybe_signature(task) for task in tasks]
+        return tasks
+
+    def _find_app(self) -> Any:
+        for task in self.tasks:
+            if isinstance(task, Signature):
+                return task._app or task._find_app()
+        return None
+
+    def __repr__(self) -> str:
+        tasks = self.tasks
+        if not tasks:
+            return f"{type(self).__name__}(<empty>)"
+        return f"{type(self).__name__}({tasks!r})"
+
+
+def _tasks_of(tasks: Any) -> Any:
+    """Return the tasks that the only argument of a group stands for."""
+    if is_group(tasks):
+        return tasks.tasks
+    if isinstance(tasks, Signature):
+        return [tasks.clone()]
+    if isinstance(tasks, dict) and "task" in tasks:
+        return [Signature.from_dict(tasks)]
+    return regen(tasks) if is_list(tasks) else maybe_list(tasks)
+
+
+def _freeze_tasks(
+    tasks: Iterable[Any], group_id: str | None, chord: Any, root_id: Any, parent_id: Any
+) -> list[Any]:
+    """Give the tasks of a group their ids and positions; return their result handles."""
+    return [
+        task.freeze(
+            group_id=group_id,
+            chord=chord,
+            root_id=root_id,
+            parent_id=parent_id,
+            group_index=index,
+        )
+        for index, task in enumerate(tasks)
+    ]
+
+
+@contextmanager
+def sending_batch(app: Any, producer: Any = None) -> Iterator[Any]:
+    """Context in which tasks sent with the producer it gives are published together at its end.
+
+    Brokers, and apps, that can't publish a batch publish them one by one, at once.
+
+    Parameters:
+        app: app that sends.
+        producer: to publish with, from the app's pool by default.
+    """
+    with app.producer_or_acquire(producer) as pooled:
+        batch = getattr(app.amqp, "batch", None)
+        if batch is None:
+            yield pooled
+        else:
+            with batch(pooled):
+                yield pooled

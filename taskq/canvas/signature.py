@@ -1,0 +1,546 @@
+"""One call to be made: task, arguments and options, as a dict that any serializer can carry.
+
+`Task.s` and its like make them; chains, groups and chords are signatures of signatures.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, ClassVar, TypeVar
+
+from kombu.utils.functional import maybe_list, reprcall
+
+from taskq._state import get_current_app
+from taskq.canvas.composing import compose
+from taskq.canvas.kinds import TYPES, AnySignature, register_type
+from taskq.canvas.stamping import merge_headers
+from taskq.utils.objects import getitem_property
+from taskq.utils.uuids import uuid
+
+__all__ = ("Signature", "maybe_signature", "maybe_subtask", "signature", "subtask")
+
+SignatureType = TypeVar("SignatureType", bound="Signature")
+
+#: The keys of a signature, and what they are in a dict that lacks them.
+DEFAULTS: dict[str, Any] = {
+    "task": None,
+    "args": (),
+    "kwargs": {},
+    "options": {},
+    "subtask_type": None,
+    "immutable": False,
+}
+
+
+class Signature(AnySignature):
+    """The arguments and options of one call of a task.
+
+    It can be called, sent, linked to others, combined with ``|`` and put into messages, where it
+    is a plain dict.
+
+    Parameters:
+        task: the task or its name; or a dict to make the signature from.
+        args: positional arguments.
+        kwargs: keyword arguments.
+        options: options of `Task.apply_async`; further keyword arguments are options, too.
+        type: the task, when `task` is its name.
+        subtask_type: kind of a signature of signatures, such as ``"chain"``.
+        immutable: leave out arguments added later, such as the result of the previous task.
+        app: app to send it with, the current one by default.
+    """
+
+    TYPES: ClassVar[dict[str, Any]] = TYPES
+
+    #: Options that keep their first value when others are merged into them.
+    _IMMUTABLE_OPTIONS: ClassVar[set[str]] = {"group_id", "stamped_headers"}
+
+    _app: Any = None
+    _type: Any = None
+
+    id = getitem_property("options.task_id", "Id of the call, once there is one.")
+    parent_id = getitem_property("options.parent_id", "Id of the task that sends it.")
+    root_id = getitem_property("options.root_id", "Id of the first task of the workflow.")
+    task = getitem_property("task", "Name of the task.")
+    args = getitem_property("args", "Positional arguments.")
+    kwargs = getitem_property("kwargs", "Keyword arguments.")
+    options = getitem_property("options", "Options of the call.")
+    subtask_type = getitem_property("subtask_type", "Kind of a signature of signatures.")
+    immutable = getitem_property("immutable", "Whether arguments added later are left out.")
+    chord_size = getitem_property("chord_size", "Of a body: how many tasks it waits for.")
+
+    @classmethod
+    def register_type(cls, name: str | None = None) -> Callable[[Any], Any]:
+        """Return a decorator that registers a class for signatures of the kind `name`."""
+
+        def register(subclass: Any) -> Any:
+            return register_type(name or subclass.__name__)(subclass)
+
+        return register
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, Any], app: Any = None) -> Any:
+        """Return the signature that a dict describes, of the class its kind asks for.
+
+        Raises KeyError if the kind is unknown.
+        """
+        kind = d.get("subtask_type")
+        if kind and cls is Signature:
+            return TYPES[kind].from_dict(d, app=app)
+        return Signature(d, app=app)
+
+    def __init__(
+        self,
+        task: Any = None,
+        args: Any = None,
+        kwargs: Any = None,
+        options: Any = None,
+        type: Any = None,  # noqa: A002 - the public name
+        subtask_type: str | None = None,
+        immutable: bool = False,
+        app: Any = None,
+        **ex: Any,
+    ) -> None:
+        if app is not None:
+            self._app = app
+        if isinstance(task, dict):
+            dict.__init__(self, task)
+            if not task.keys() >= DEFAULTS.keys():
+                dict.update(self, {**DEFAULTS, **task})
+            # The dict stays its owner's: what is set here is not to appear there.
+            self["kwargs"] = dict(self["kwargs"])
+            self["options"] = dict(self["options"])
+            return
+        name = getattr(task, "name", task)
+        known = type or (task if name is not task else None)
+        if known is not None:
+            self._type = known
+        dict.__init__(
+            self,
+            task=name,
+            args=args if args.__class__ is tuple else tuple(args or ()),
+            kwargs=kwargs or {},
+            options=dict(options or {}, **ex),
+            subtask_type=subtask_type,
+            immutable=immutable,
+        )
+
+    # -- calling ------------------------------------------------------------------------
+
+    def __call__(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Call the task directly, in this process."""
+        args, kwargs, _ = self._merge(partial_args, partial_kwargs, None)
+        return self.type(*args, **kwargs)
+
+    def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Send the task, with further arguments. Returns the result handle."""
+        return self.apply_async(partial_args, partial_kwargs)
+
+    def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Run the task here and now, with further arguments. Returns an `EagerResult`."""
+        args, kwargs, options = self._merge(args, kwargs, options)
+        return self.type.apply(args, kwargs, **options)
+
+    def apply_async(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        route_name: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """Send the task.
+
+        Parameters:
+            args: positional arguments before those of the signature.
+            kwargs: keyword arguments over those of the signature.
+            route_name: name to look for in the routes instead of the task's.
+            options: of `Task.apply_async`; they win over those of the signature.
+
+        Returns the result handle.
+        """
+        if args or kwargs or options:
+            args, kwargs, options = self._merge(args, kwargs, options)
+        else:
+            args, kwargs, options = self["args"], self["kwargs"], self["options"]
+        if route_name is not None:
+            options = dict(options, route_name=route_name)
+        return self._apply_async(args, kwargs, **options)
+
+    @property
+    def _apply_async(self) -> Any:
+        """What sends the task: the task itself, or the app if it is not registered here."""
+        task = self._type
+        if task is None:
+            app = self.app
+            name = self["task"]
+            task = app.tasks.get(name)
+            if task is None:
+                return functools.partial(app.send_task, name)
+        return task.apply_async
+
+    def __invert__(self) -> Any:
+        """Send the task, wait for it and return its result."""
+        return self.apply_async().get()
+
+    def election(self) -> Any:
+        """Have the workers elect one of them that runs the task. Returns the result handle."""
+        app = self.app
+        task_id = self["options"].get("task_id") or uuid()
+        with app.producer_or_acquire(None) as producer:
+            options = self.type.backend.on_task_call(producer, task_id) or {}
+            elected = self.clone(task_id=task_id, **options)
+            app.control.election(task_id, "task", elected, connection=producer.connection)
+            return self.AsyncResult(task_id)
+
+    # -- copies -------------------------------------------------------------------------
+
+    def _merge(
+        self, args: Any = None, kwargs: Any = None, options: Any = None, force: bool = False
+    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+        """Return arguments and options with others merged in; `force`: even if immutable."""
+        own_options = self["options"]
+        merged = dict(own_options)
+        if options:
+            fixed = self._IMMUTABLE_OPTIONS
+            for key, value in options.items():
+                if key not in fixed or key not in own_options:
+                    merged[key] = value
+        if self["immutable"] and not force:
+            return self["args"], self["kwargs"], merged
+        return (
+            (*args, *self["args"]) if args else self["args"],
+            {**self["kwargs"], **kwargs} if kwargs else self["kwargs"],
+            merged,
+        )
+
+    def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+        """Return a copy with further arguments and options, as for `apply_async`."""
+        # Maps and chunks become plain calls, which work the same.
+        return self._cloned(Signature, args, kwargs, **opts)
+
+    partial = clone
+
+    def _cloned(
+        self, cls: type[SignatureType], args: Any = None, kwargs: Any = None, **opts: Any
+    ) -> SignatureType:
+        """Return a copy of this class, with its own arguments and options."""
+        if args or kwargs or opts:
+            args, kwargs, options = self._merge(args, kwargs, opts)
+        else:
+            args, kwargs, options = self["args"], self["kwargs"], self["options"]
+        copy = dict.__new__(cls)
+        copy.update(self)
+        copy["args"] = args if args.__class__ is tuple else tuple(args)
+        copy["kwargs"] = dict(kwargs)
+        copy["options"] = copied_options(options)
+        if self._app is not None:
+            copy._app = self._app
+        if self._type is not None:
+            copy._type = self._type
+        return copy
+
+    def _as_described(self, d: Mapping[str, Any], app: Any, *parts: str) -> Any:
+        """Take over what a dict says besides the signatures in `parts`. Returns the signature."""
+        if app is not None:
+            self._app = app
+        own = self["kwargs"]
+        self.update({key: value for key, value in d.items() if key != "kwargs"})
+        self["args"] = tuple(d.get("args") or ())
+        self["options"] = copied_options(d.get("options") or {})
+        self["kwargs"] = {**d["kwargs"], **{part: own[part] for part in parts}}
+        return self
+
+    def _partial_arguments(
+        self, args: Any, kwargs: Any, *parts: str
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return the arguments that a workflow passes on, given these besides its own.
+
+        Parameters:
+            args: positional arguments.
+            kwargs: keyword arguments.
+            parts: names of keyword arguments that belong to the workflow itself.
+        """
+        own = {key: value for key, value in self["kwargs"].items() if key not in parts}
+        if self["immutable"]:
+            return tuple(self["args"]), own
+        return (*(args or ()), *self["args"]), {**own, **(kwargs or {})}
+
+    def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Any:
+        """Return a copy with other arguments or options instead of these."""
+        copy = self.clone()
+        if args is not None:
+            copy["args"] = args
+        if kwargs is not None:
+            copy["kwargs"] = kwargs
+        if options is not None:
+            copy["options"] = options
+        return copy
+
+    # Celery's copies are plain dicts, and pickles and deep copies of options rely on nothing more.
+    def __deepcopy__(self, memo: Any) -> Any:
+        copy = self.clone()
+        memo[id(self)] = copy
+        return copy
+
+    def __reduce__(self) -> Any:
+        return signature, (dict(self),)
+
+    def __json__(self) -> Any:
+        return dict(self)
+
+    # -- options ------------------------------------------------------------------------
+
+    def set(self, immutable: bool | None = None, **options: Any) -> Any:
+        """Set options of the call, and whether it is immutable. Returns the signature."""
+        if immutable is not None:
+            self.set_immutable(immutable)
+        self["options"].update(options)
+        return self
+
+    def set_immutable(self, immutable: bool) -> None:
+        """Set whether arguments added later are left out."""
+        self["immutable"] = immutable
+
+    def freeze(
+        self,
+        _id: str | None = None,
+        group_id: str | None = None,
+        chord: Any = None,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        group_index: int | None = None,
+    ) -> Any:
+        """Give the call its id and its place in a workflow, before it is sent.
+
+        Parameters:
+            _id: the id; a new one by default. An id it has already stays.
+            group_id: id of the group it is in; one it has already stays.
+            chord: body of the chord it is in the header of.
+            root_id: id of the first task of the workflow.
+            parent_id: id of the task that sends it.
+            group_index: its position in the group, from 0.
+
+        Returns the result handle.
+        """
+        options = self["options"]
+        task_id = options.get("task_id")
+        if not task_id:
+            task_id = options["task_id"] = _id or uuid()
+        if root_id:
+            options["root_id"] = root_id
+        if parent_id:
+            options["parent_id"] = parent_id
+        if "reply_to" not in options:
+            options["reply_to"] = self.app.thread_oid
+        if group_id and "group_id" not in options:
+            options["group_id"] = group_id
+        if chord is not None:
+            options["chord"] = chord
+        if group_index is not None:
+            options["group_index"] = group_index
+        return self.AsyncResult(task_id)
+
+    _freeze = freeze
+
+    # -- links --------------------------------------------------------------------------
+
+    def _with_list_option(self, key: str) -> list[Any]:
+        items = self["options"].setdefault(key, [])
+        if not isinstance(items, list):
+            items = self["options"][key] = maybe_list(items)
+        return items  # type: ignore[no-any-return]
+
+    def append_to_list_option(self, key: str, value: Any) -> Any:
+        """Add a value to an option that is a list, unless it is there. Returns the value."""
+        items = self._with_list_option(key)
+        if value not in items:
+            items.append(value)
+        return value
+
+    def extend_list_option(self, key: str, value: Any) -> None:
+        """Add a value, or each of a list of values, to an option that is a list."""
+        self._with_list_option(key).extend(maybe_list(value))
+
+    def link(self, callback: Any) -> Any:
+        """Have a signature called with the result when the task succeeds. Returns `callback`."""
+        return self.append_to_list_option("link", callback)
+
+    def link_error(self, errback: Any) -> Any:
+        """Have a signature called when the task fails. Returns `errback`."""
+        return self.append_to_list_option("link_error", errback)
+
+    def on_error(self, errback: Any) -> Any:
+        """Do as `link_error`; returns the signature, to go on with."""
+        self.link_error(errback)
+        return self
+
+    def flatten_links(self) -> list[Any]:
+        """Return this signature and all that are linked to it, directly or not."""
+        found = [self]
+        for callback in maybe_list(self["options"].get("link")) or ():
+            found.extend(maybe_signature(callback, app=self._app).flatten_links())
+        return found
+
+    # -- stamps -------------------------------------------------------------------------
+
+    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
+        """Stamp the call, and all that are linked to it.
+
+        Parameters:
+            visitor: a `StampingVisitor`, which is asked for the stamps.
+            append_stamps: keep the values of stamps that are there, in a list with the new ones.
+            headers: the stamps, or headers for the visitor.
+
+        Returns the signature.
+        """
+        self.stamp_links(visitor, append_stamps, **headers)
+        visited = visitor.on_signature(self, **headers) if visitor is not None else None
+        return self.set(**self._stamp_headers(visited, append_stamps, **headers))
+
+    def _stamp_headers(
+        self,
+        visitor_headers: Mapping[str, Any] | None = None,
+        append_stamps: bool = False,
+        self_headers: bool = True,
+        **headers: Any,
+    ) -> dict[str, Any]:
+        """Return the headers to set, those of this signature among them if `self_headers`."""
+        own = self["options"] if self_headers else {}
+        return merge_headers(own, visitor_headers, headers, append_stamps=append_stamps)
+
+    def stamp_links(self, visitor: Any, append_stamps: bool = False, **headers: Any) -> None:
+        """Stamp what is linked to the call, as `stamp` does."""
+        options = self["options"]
+        hooks = {
+            "link": getattr(visitor, "on_callback", None),
+            "link_error": getattr(visitor, "on_errback", None),
+        }
+        for key, hook in hooks.items():
+            if not options.get(key):
+                continue
+            # The links may be shared with other calls, which are not to be stamped.
+            links = [maybe_signature(link, clone=True) for link in maybe_list(options[key])]
+            for linked in links:
+                visited = hook(linked, **headers) if hook is not None else None
+                linked_headers = linked._stamp_headers(visited, append_stamps, False, **headers)
+                linked.stamp(visitor, append_stamps, **linked_headers)
+            options[key] = links
+
+    # -- combining and showing ----------------------------------------------------------
+
+    def __or__(self, other: Any) -> Any:
+        if isinstance(other, dict) and not isinstance(other, Signature) and "task" in other:
+            other = Signature.from_dict(other)
+        return compose(self, other)
+
+    def __ior__(self, other: Any) -> Any:
+        return self | other
+
+    def reprcall(self, *args: Any, **kwargs: Any) -> str:
+        """Return how the call looks in code, with further arguments."""
+        args, kwargs, _ = self._merge(args, kwargs, {}, force=True)  # type: ignore[assignment]
+        return str(reprcall(self["task"], args, kwargs))
+
+    def __repr__(self) -> str:
+        return self.reprcall()
+
+    # -- what it is of ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """Name of the task."""
+        return self["task"]  # type: ignore[no-any-return]
+
+    @property
+    def type(self) -> Any:
+        """The task. Raises NotRegistered if there is none of this name here."""
+        return self._type or self.app.tasks[self["task"]]
+
+    @type.setter
+    def type(self, task: Any) -> None:
+        self._type = task
+
+    @property
+    def app(self) -> Any:
+        """The app it is sent with."""
+        return self._app or self._find_app() or get_current_app()
+
+    @app.setter
+    def app(self, app: Any) -> None:
+        self._app = app
+
+    def _find_app(self) -> Any:
+        """Return the app of the parts of the signature, None if they have none."""
+        return None
+
+    @property
+    def AsyncResult(self) -> Any:  # noqa: N802 - the public name
+        """What makes result handles: the task's `AsyncResult`, else the app's."""
+        task = self._type
+        if task is None:
+            app = self.app
+            task = app.tasks.get(self["task"])
+            if task is None:
+                return app.AsyncResult
+        return task.AsyncResult
+
+    def members(self) -> Iterator[Any]:
+        """Return the signatures this one is made of; none for a single call."""
+        return iter(())
+
+
+def copied_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of options that shares no list with them.
+
+    The body of a chord, which each task of the header has, stays shared: nobody changes it.
+    """
+    copy = dict(options)
+    for key, value in copy.items():
+        if value.__class__ is list:
+            copy[key] = [
+                item.clone() if isinstance(item, Signature) else item for item in value
+            ]
+    return copy
+
+
+def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
+    """Return a signature: of a task or its name, from a dict, or a copy of a signature.
+
+    Parameters:
+        varies: the task, its name, a dict, or a signature.
+        args: of `Signature`, if `varies` is a task or a name.
+        kwargs: of `Signature`; only ``app`` counts otherwise.
+    """
+    if isinstance(varies, dict):
+        if isinstance(varies, Signature):
+            return varies.clone()
+        return Signature.from_dict(varies, app=kwargs.get("app"))
+    return Signature(varies, *args, **kwargs)
+
+
+subtask = signature
+
+
+def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
+    """Return a signature if `d` is one or describes one; anything else, such as None, as it is.
+
+    Parameters:
+        d: what may be a signature.
+        app: app to send it with.
+        clone: return a copy of a signature.
+    """
+    if d is None:
+        return None
+    if isinstance(d, Signature):
+        if clone:
+            d = d.clone()
+    elif isinstance(d, dict):
+        d = Signature.from_dict(d)
+    else:
+        return d
+    if app is not None:
+        d._app = app
+    return d
+
+
+maybe_subtask = maybe_signature
