@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
 
-from kombu.exceptions import ChannelError
+from amqp.exceptions import ChannelError, NotFound, PreconditionFailed
 
 from taskq.transport.sqlite.database import Database
 from taskq.transport.sqlite.statements import read_statements
@@ -111,7 +111,7 @@ class Routing:
         if kind not in EXCHANGE_TYPES:
             known = ", ".join(sorted(EXCHANGE_TYPES))
             text = E_UNKNOWN_TYPE.format(name=name, wanted=kind, known=known)
-            raise ChannelError(text, (40, 10), "Channel.exchange_declare", "503")
+            raise ChannelError(text, (40, 10), "Channel.exchange_declare")
         self._types.pop(name, None)
         found = self._database.read(SQL["exchange"], (name,))
         if not found:
@@ -120,7 +120,7 @@ class Routing:
             found = self._database.read(SQL["exchange"], (name,))
         if found and found[0][0] != kind:
             text = E_INEQUIVALENT.format(name=name, path=path, found=found[0][0], wanted=kind)
-            raise ChannelError(text, (40, 10), "Channel.exchange_declare", "406")
+            raise PreconditionFailed(text, (40, 10), "Channel.exchange_declare")
 
     def require_exchange(self, name: str) -> None:
         """Raise `ChannelError` (404) if the exchange was never declared."""
@@ -213,10 +213,10 @@ class Routing:
         count: int = self._database.read(SQL["consumers"], (queue,))[0][0]
         return count
 
-    def not_found(self, kind: str, name: str) -> ChannelError:
+    def not_found(self, kind: str, name: str) -> NotFound:
         """Return the error for a missing exchange or queue."""
         text = E_NOT_FOUND.format(kind=kind, name=name, path=self._database.path)
-        return ChannelError(text, (50, 10), f"Channel.{kind}_declare", "404")
+        return NotFound(text, (50, 10), f"Channel.{kind}_declare")
 
 
 def drop_queue(connection: Connection, queue: str, now: float) -> None:
