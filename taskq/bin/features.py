@@ -12,9 +12,9 @@ import click
 
 
 class Feature(NamedTuple):
-    """The module that an option needs, and what to do without it."""
+    """The module that an option needs (None: there is none yet), and what to do without it."""
 
-    module: str
+    module: str | None
     instead: str
 
 
@@ -22,9 +22,7 @@ class Feature(NamedTuple):
 WORKER_FEATURES = {
     "autoscale": Feature("taskq.worker.autoscale", "choose the number with --concurrency"),
     "beat": Feature("taskq.beat", "send periodic tasks from cron or from a Celery beat beside it"),
-    "statedb": Feature("taskq.worker.persistence", "revoked tasks are forgotten at a restart"),
-    "task_events": Feature("taskq.events.dispatcher", "watch tasks by their results"),
-    "heartbeat_interval": Feature("taskq.worker.consumer.heart", "no heartbeat is sent"),
+    "disable_prefetch": Feature(None, "--prefetch-multiplier 1 holds one message for each process"),
 }
 
 
@@ -43,7 +41,9 @@ def refuse_unbuilt(ctx: click.Context) -> None:
         )
 
 
-def _exists(module: str) -> bool:
+def _exists(module: str | None) -> bool:
+    if module is None:
+        return False
     try:
         return find_spec(module) is not None
     except ModuleNotFoundError:  # its package is missing too

@@ -90,7 +90,8 @@ class CeleryCommand(click.Command):
         sections: dict[str | None, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             record = param.get_help_record(ctx)
-            if record is not None:
+            # A positional argument without a text of its own is in the usage line already.
+            if record is not None and (record[1] or isinstance(param, click.Option)):
                 sections.setdefault(getattr(param, "help_group", None), []).append(record)
         loose = sections.pop(None, [])
         for heading, records in sections.items():

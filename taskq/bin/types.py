@@ -73,7 +73,7 @@ class JsonObject(AnyParamType):
 class ISO8601DateTime(AnyParamType):
     """A date and time, such as ``2030-01-31T12:00:00+01:00``."""
 
-    name = "iso-86091"
+    name = "iso-8601"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -86,7 +86,7 @@ class ISO8601DateTime(AnyParamType):
 class ISO8601DateTimeOrFloat(AnyParamType):
     """A date and time, or a number of seconds from now."""
 
-    name = "iso-86091 or float"
+    name = "iso-8601 or float"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -53,6 +53,7 @@ class WorkersPool(click.Choice[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         from taskq.concurrency import get_available_pool_names, get_implementation
+        from taskq.exceptions import ImproperlyConfigured
 
         if not isinstance(value, str):
             return value
@@ -60,8 +61,8 @@ class WorkersPool(click.Choice[str]):
             value = super().convert(value, param, ctx)
         try:
             return get_implementation(value)
-        except (KeyError, AttributeError, ImportError, ValueError) as exc:
-            self.fail(f"the pool {value!r} is not available: {_text(exc)}", param, ctx)
+        except (ImproperlyConfigured, ImportError) as exc:
+            self.fail(_text(exc), param, ctx)
 
 
 class Hostname(StringParamType):
@@ -314,7 +315,7 @@ def worker(
     $ taskq -A proj worker -l INFO
     $ taskq -A proj worker -l INFO -Q urgent,normal
     $ taskq -A proj worker --concurrency=4
-    $ taskq -A proj worker -- broker.heartbeat=30 prefetch_multiplier=8
+    $ taskq -A proj worker -- broker.heartbeat=30 worker.prefetch_multiplier=8
     """
     app = ctx.obj.app
     _configure_from_words(app, ctx.args)
@@ -362,8 +363,8 @@ def _configure_from_words(app: Any, words: list[str]) -> None:
     except (KeyError, ValueError) as exc:
         raise click.UsageError(
             "Unable to parse extra configuration from command line.\n"
-            f"{' '.join(words)!r} should be settings, such as prefetch_multiplier=8 or "
-            f"broker.heartbeat=30.\nReason: {exc}"
+            f"{' '.join(words)!r} should be settings, such as worker.prefetch_multiplier=8 "
+            f"or broker.heartbeat=30.\nReason: {exc}"
         ) from exc
 
 

@@ -80,7 +80,7 @@ def test_the_exit_status_is_the_workers(taskq, project):
 
 
 def test_settings_as_words(taskq, project):
-    result = taskq("-A", "proj", "worker", "-P", "solo", "--", "prefetch_multiplier=11")
+    result = taskq("-A", "proj", "worker", "-P", "solo", "--", "worker.prefetch_multiplier=11")
     assert result.exit_code == 0, result.output
     assert sys.modules["proj"].app.conf.worker_prefetch_multiplier == 11
 
@@ -89,7 +89,7 @@ def test_words_that_are_no_settings(taskq, project):
     result = taskq("-A", "proj", "worker", "-P", "solo", "foo")
     assert result.exit_code == 2
     assert "'foo'" in result.output
-    assert "prefetch_multiplier=8" in result.output
+    assert "worker.prefetch_multiplier=8" in result.output
 
 
 def test_auto_concurrency(taskq, project):
@@ -113,3 +113,10 @@ def test_what_cannot_be_is_refused_with_the_value(taskq, project, words, says):
     assert result.exit_code != 0
     assert says in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_feature_that_is_not_there_is_refused_with_an_alternative(taskq, project):
+    result = taskq("-A", "proj", "worker", "-P", "solo", "--disable-prefetch")
+    assert result.exit_code == 2
+    assert "--disable-prefetch is not available in this version of taskq" in result.output
+    assert "--prefetch-multiplier 1" in result.output
