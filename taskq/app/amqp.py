@@ -11,15 +11,14 @@ from typing import Any
 
 from kombu import Consumer, Exchange, Queue
 from kombu.common import Broadcast
-from kombu.pools import ProducerPool
-from kombu.utils.objects import cached_property
+from functools import cached_property
 
 from taskq import signals
 from taskq.app import routes as _routes
 from taskq.app.messages import build_v1, build_v2, task_message
 from taskq.app.producer import Producer
 from taskq.app.queues import Queues
-from taskq.transport import Connection
+from taskq.transport import Connection, ProducerPool
 
 __all__ = ("AMQP", "Queues", "task_message")
 
@@ -457,7 +456,7 @@ class AMQP:
         """The pool of producers; its size is ``broker_pool_limit``."""
         if self._producer_pool is None:
             pool = self.app.pool
-            self._producer_pool = ProducerPool(pool, limit=pool.limit, Producer=self.Producer)
+            self._producer_pool = ProducerPool(pool, pool.limit, self.Producer)
         return self._producer_pool
 
     publisher_pool = producer_pool

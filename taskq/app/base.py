@@ -18,7 +18,7 @@ from typing import Any
 
 from kombu.clocks import LamportClock
 from kombu.common import oid_from
-from kombu.utils.objects import cached_property
+from functools import cached_property
 from kombu.utils.uuid import uuid
 
 from taskq import canvas, signals

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
-from kombu.utils.objects import cached_property
+from functools import cached_property
 
 from taskq.app.annotations import prepare as prepare_annotations
 from taskq.app.utils import Settings, bugreport, detect_settings
@@ -182,7 +182,7 @@ class Configuration:
             )
         self.configured = True
         settings = detect_settings(
-            self.prepare_config(self.loader.conf),
+            self.prepare_config(self.loader.conf or {}),
             self._preconf,
             ignore_keys=self._preconf_set_by_auto,
             prefix=self.namespace,

@@ -14,7 +14,7 @@ from billiard.common import TERM_SIGNAME
 from kombu.matcher import match
 from kombu.pidbox import Mailbox
 from kombu.utils.functional import maybe_list
-from kombu.utils.objects import cached_property
+from functools import cached_property
 
 from taskq._state import get_current_app
 from taskq.exceptions import DuplicateNodenameWarning, ImproperlyConfigured

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kombu.utils.objects import cached_property
+from functools import cached_property
 
 
 class Events:

@@ -10,7 +10,7 @@ import os
 import sys
 import warnings
 from logging.handlers import WatchedFileHandler
-from typing import Any, ClassVar
+from typing import Any
 
 from taskq import signals
 from taskq._state import get_current_task
@@ -61,7 +61,7 @@ class Logging:
     """
 
     #: Whether a setup has run in this process; shared by all apps in it.
-    _setup: ClassVar[bool] = False
+    _setup = False
 
     def __init__(self, app: Any) -> None:
         self.app = app

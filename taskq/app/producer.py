@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kombu import Exchange
+from kombu import Exchange, Queue
 from kombu import Producer as _KombuProducer
 from kombu.common import maybe_declare
 from kombu.compression import compress
@@ -73,7 +73,7 @@ class Producer(_KombuProducer):
         def send() -> Any:
             channel = self.channel
             for entity in declare:
-                maybe_declare(entity, channel)
+                _declare_once(entity, channel)
             message = channel.prepare_message(
                 payload,
                 priority,
@@ -130,6 +130,23 @@ class Producer(_KombuProducer):
                 retry=retry,
                 retry_policy=retry_policy,
             )
+
+
+def _declare_once(entity: Any, channel: Any) -> None:
+    """Declare a queue unless this connection has; a reconnect forgets that it has.
+
+    Kombu's ``maybe_declare`` does the same, but makes a copy of the queue to find out.
+    """
+    declared = channel.connection.client.declared_entities
+    if isinstance(entity, Queue):
+        exchange = entity.exchange
+        key = (entity.name, entity.routing_key, exchange.name if exchange else None)
+        if key in declared:
+            return
+        maybe_declare(entity, channel)
+        declared.add(key)
+    else:
+        maybe_declare(entity, channel)
 
 
 #: Options of the channel's publish that travel beside a message's properties.

@@ -33,7 +33,6 @@ class Sending:
     thread_oid: str
     now: Any
     AsyncResult: Any
-    producer_or_acquire: Any
 
     def send_task(
         self,
@@ -140,11 +139,15 @@ class Sending:
             **self._message_options(options, stamped_headers),
         )
         if connection is not None:
-            with amqp.Producer(connection, auto_declare=False) as own_producer:
-                self._publish(own_producer, task_id, name, message, ignore_result, options)
+            producer = amqp.Producer(connection, auto_declare=False)
+        if producer is not None:
+            self._publish(producer, task_id, name, message, ignore_result, options)
         else:
-            with self.producer_or_acquire(producer) as pooled:
+            pooled = amqp.producer_pool.acquire(block=True)
+            try:
                 self._publish(pooled, task_id, name, message, ignore_result, options)
+            finally:
+                pooled.release()
         result = (result_cls or self.AsyncResult)(task_id)
         result.ignored = bool(ignore_result)
         if add_to_parent and parent is not None:
@@ -160,10 +163,13 @@ class Sending:
         ignore_result: Any,
         options: Mapping[str, Any],
     ) -> None:
-        with producer.connection._reraise_as_library_errors():
+        try:
             if not ignore_result:
                 self.backend.on_task_call(producer, task_id)
             self.amqp.send_task_message(producer, name, message, **options)
+        except OSError:
+            with producer.connection._reraise_as_library_errors():
+                raise
 
     def _inherit(
         self, parent: Any, options: dict[str, Any], root_id: str | None, parent_id: str | None

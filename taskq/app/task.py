@@ -22,7 +22,7 @@ from taskq.canvas import _chain, group, signature
 from taskq.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
 from taskq.local import class_property
 from taskq.result import EagerResult, denied_join_result
-from taskq.utils import abstract
+
 from taskq.utils.functional import mattrgetter, maybe_list
 from taskq.utils.imports import instantiate
 from taskq.utils.nodenames import gethostname
@@ -55,7 +55,7 @@ _EXEC_OPTIONS = (
 _extract_exec_options = mattrgetter(*_EXEC_OPTIONS)
 
 
-class Task(abstract.CallableTask, Generic[P, R]):
+class Task(Generic[P, R]):
     """Base class of all tasks.
 
     One instance per process lives in the app's registry; each call runs `run`. Attributes set to
@@ -460,7 +460,7 @@ class Task(abstract.CallableTask, Generic[P, R]):
             else:
                 options.update(exchange=exchange, routing_key=routing_key)
         options["ignore_result"] = extra_options.get("ignore_result", request.ignore_result)
-        return self.signature(args, kwargs, task=self.name, **options)
+        return self.signature(args, kwargs, **options)
 
     subtask_from_request = signature_from_request
 

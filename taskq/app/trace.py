@@ -316,7 +316,6 @@ class Tracer:
         "Info",
         "after_return",
         "app",
-        "backend",
         "before_start",
         "deduplicate",
         "eager",
@@ -357,7 +356,6 @@ class Tracer:
         # A task with a __call__ of its own is called through it, others go straight to run.
         self.has_custom_call = task_has_custom(task, "__call__")
         self.fun: Callable[..., Any] = task if self.has_custom_call else task.run
-        self.backend = task.backend
         self.track_started = task.track_started and not eager
         self.loader_init = _unless_default(loader, "on_task_init")
         self.loader_cleanup = _unless_default(loader, "on_process_cleanup")
@@ -369,8 +367,13 @@ class Tracer:
             not eager
             and task.acks_late
             and app.conf.worker_deduplicate_successful_tasks
-            and self.backend.persistent
+            and task.backend.persistent
         )
+
+    @property
+    def backend(self) -> Any:
+        """The task's result backend, made when it is first needed."""
+        return self.task.backend
 
     def __call__(
         self, uuid: str, args: Any, kwargs: Any, request: Mapping[str, Any] | None = None
@@ -725,7 +728,7 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
     tracer = worker.tracer_for(name)
     try:
         args, kwargs, embed = decode_body(
-            body, content_type, encoding, headers.get("compression"), worker.accept
+            body, content_type, encoding, worker.accept
         )
     except Exception as exc:
         return _undecodable(tracer, task_id, headers, exc)
@@ -752,19 +755,20 @@ _KINDS = {RETRY: RETRIED, IGNORED: IGNORE, REJECTED: REJECT}
 
 
 def decode_body(
-    body: Any, content_type: str, encoding: str, compression: str | None, accept: Any
+    body: Any, content_type: str, encoding: str, accept: Any
 ) -> tuple[Any, Any, Any]:
     """Return args, kwargs and the embedded links of a protocol 2 body.
+
+    Compressed bodies were decompressed when the message was received. A body that is a mapping
+    is protocol 1's, under protocol 2's headers.
 
     Raises ContentDisallowed, DecodeError, or InvalidTaskError when it isn't such a body.
     """
     if isinstance(body, bytes | str | memoryview):
-        if compression:
-            # Loaded here: few messages are compressed.
-            from kombu.compression import decompress
-
-            body = decompress(body, compression)
         body = loads_message(body, content_type, encoding, accept=accept)
+    if isinstance(body, Mapping):
+        embed = {name: body.get(name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        return body.get("args", ()), body.get("kwargs", {}), embed
     try:
         args, kwargs, embed = body
     except (TypeError, ValueError) as exc:

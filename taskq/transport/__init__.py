@@ -9,10 +9,13 @@ from __future__ import annotations
 from typing import Any
 
 from kombu import Connection as _KombuConnection
+from kombu.connection import PooledConnection as _KombuPooledConnection
 from kombu.transport import TRANSPORT_ALIASES
 from kombu.utils.imports import symbol_by_name
 
-__all__ = ("TRANSPORTS", "Connection")
+from taskq.transport.pools import ConnectionPool, ProducerPool
+
+__all__ = ("TRANSPORTS", "Connection", "ConnectionPool", "ProducerPool")
 
 #: URL scheme -> import path of a transport of ours.
 TRANSPORTS = {
@@ -28,12 +31,30 @@ TRANSPORTS = {
 TRANSPORT_ALIASES.setdefault("sqlite", TRANSPORTS["sqlite"])
 
 
-class Connection(_KombuConnection):
-    """A kombu connection that knows taskq's transports."""
+class _KnowsOurTransports:
+    """Looks the transport up in our table before kombu's."""
+
+    transport_cls: Any
 
     def get_transport_cls(self) -> Any:
         """Return the transport class for the scheme of this connection's URL."""
         path = TRANSPORTS.get(self.transport_cls) if isinstance(self.transport_cls, str) else None
         if path is None:
-            return super().get_transport_cls()
+            return super().get_transport_cls()  # type: ignore[misc]
         return symbol_by_name(path)
+
+
+class PooledConnection(_KnowsOurTransports, _KombuPooledConnection):
+    """A connection that belongs to a pool."""
+
+
+class Connection(_KnowsOurTransports, _KombuConnection):
+    """A kombu connection that knows taskq's transports."""
+
+    def Pool(self, limit: int | None = None, **kwargs: Any) -> ConnectionPool:  # noqa: N802
+        """Return a pool of connections like this one.
+
+        - limit: how many at most; None or 0 for no limit, connections are closed after use then.
+        """
+        info = self._info(resolve=False)
+        return ConnectionPool(self, limit, lambda pool: PooledConnection(pool, **dict(info)))
