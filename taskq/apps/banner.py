@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import zip_longest
 from typing import Any
 
 from taskq import VERSION_BANNER
@@ -89,16 +90,15 @@ def _concurrency_line(worker: Any) -> str:
     pool = worker.pool_cls
     name = pool if isinstance(pool, str) else pool.__module__
     amount = str(worker.concurrency)
-    if worker.autoscale:
-        most, least = worker.autoscale
+    autoscale = worker.options.get("autoscale")
+    if autoscale:
+        most, least = autoscale
         amount = f"{{min={least}, max={most}}}"
     return f"{amount} ({name.rpartition('.')[2]})"
 
 
 def _beside_art(lines: list[str]) -> str:
     width = len(ART[0])
-    # The drawing stands in the middle of the settings, below the name and the platform.
-    before = [" " * width] * 3
-    column = [*before, *ART]
-    column += [" " * width] * (len(lines) - len(column))
-    return "\n".join(f"{left} {right}".rstrip() for left, right in zip(column, lines, strict=False))
+    return "\n".join(
+        f"{left or ' ' * width} {right or ''}".rstrip() for left, right in zip_longest(ART, lines)
+    )

@@ -158,7 +158,7 @@ def install_cry_handler(sig: str = "SIGUSR1") -> None:
 
     def handle(*args: Any) -> None:
         with in_sighandler():
-            say(cry())
+            say(str(cry()))
 
     platforms.signals[sig] = handle
 

@@ -88,9 +88,7 @@ class Worker(WorkController):
         self.purge = purge
         self.no_color = no_color
         self._isatty = isatty(sys.stdout)
-        self.colored = self.app.log.colored(
-            self.logfile, enabled=None if no_color is None else not no_color
-        )
+        self.colored = self.app.log.colored(self.logfile, enabled=False if no_color else None)
 
     def on_init_blueprint(self) -> None:
         """Set up logging before any step is made."""
@@ -152,8 +150,8 @@ class Worker(WorkController):
 
     def setup_logging(self, colorize: bool | None = None) -> Any:
         """Set up the log, and return the receivers of ``signals.setup_logging`` if they did."""
-        if colorize is None and self.no_color is not None:
-            colorize = None if not self.no_color else False
+        if colorize is None and self.no_color:
+            colorize = False
         return self.app.log.setup(
             self.loglevel,
             self.logfile,

@@ -17,7 +17,7 @@ __all__ = ("AbortableAsyncResult", "AbortableTask")
 ABORTED = "ABORTED"
 
 
-class AbortableAsyncResult(AsyncResult):
+class AbortableAsyncResult(AsyncResult[Any]):
     """A handle on the result of a task that can be aborted."""
 
     def is_aborted(self) -> bool:

@@ -65,7 +65,7 @@ class ManagerMixin:
         """Print ``s`` on stderr."""
         print(s, file=self.stderr)
 
-    def missing_results(self, r: Sequence[AsyncResult]) -> Sequence[str]:
+    def missing_results(self, r: Sequence[AsyncResult[Any]]) -> Sequence[str]:
         """Return the ids of the results that nothing is stored for."""
         return [result.id for result in r if result.id not in result.backend._cache]
 
@@ -232,7 +232,7 @@ class ManagerMixin:
 
     def assert_result_tasks_in_progress_or_completed(
         self,
-        async_results: Sequence[AsyncResult],
+        async_results: Sequence[AsyncResult[Any]],
         interval: float = 0.5,
         desc: str = "waiting for tasks to be started or completed",
         **policy: Any,
@@ -245,7 +245,7 @@ class ManagerMixin:
     def assert_task_state_from_result(
         self,
         fun: Callable[..., bool],
-        results: Sequence[AsyncResult],
+        results: Sequence[AsyncResult[Any]],
         interval: float = 0.5,
         **policy: Any,
     ) -> Any:
@@ -257,7 +257,7 @@ class ManagerMixin:
         )
 
     @staticmethod
-    def is_result_task_in_progress(results: Sequence[AsyncResult], **kwargs: Any) -> bool:
+    def is_result_task_in_progress(results: Sequence[AsyncResult[Any]], **kwargs: Any) -> bool:
         """Return whether all of the tasks have begun."""
         return all(result.state in _STARTED_OR_DONE for result in results)
 
