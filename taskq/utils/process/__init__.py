@@ -1,0 +1,4 @@
+"""Processes as the operating system sees them; one file for each aspect.
+
+Everything public is found in :mod:`taskq.platforms`.
+"""
