@@ -28,6 +28,8 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "show-inheritance": True}
+# Attributes named as a type (`type`, `TimeoutError`) make references in annotations ambiguous.
+suppress_warnings = ["ref.python"]
 napoleon_numpy_docstring = False
 napoleon_custom_sections = [("Parameters", "params_style")]
 
