@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from taskq.canvas import abstract
 from taskq.canvas.chain import _chain, chain
 from taskq.canvas.chord import _chord, chord
 from taskq.canvas.chunks import _basemap, chunks, xmap, xstarmap
@@ -20,6 +19,7 @@ from taskq.canvas.signature import (
 )
 from taskq.canvas.stamping import GroupStampingVisitor, StampingVisitor
 from taskq.canvas.stamping import merge_dictionaries as _merge_dictionaries
+from taskq.utils import abstract
 
 __all__ = (
     "GroupStampingVisitor",

@@ -44,10 +44,9 @@ class _chain(Signature):
         return new._as_described(d, app, "tasks")
 
     def __init__(self, *tasks: Any, **options: Any) -> None:
-        if len(tasks) == 1 and is_list(tasks[0]):
-            tasks = tasks[0] if isinstance(tasks[0], (list, tuple)) else regen(tasks[0])
+        steps: Any = regen(tasks[0]) if len(tasks) == 1 and is_list(tasks[0]) else tasks
         self._use_link = options.pop("use_link", None)
-        super().__init__("celery.chain", (), {"tasks": tasks}, **options)
+        super().__init__("celery.chain", (), {"tasks": steps}, **options)
         self["subtask_type"] = "chain"
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -119,7 +118,9 @@ class _chain(Signature):
 
     # -- sending ------------------------------------------------------------------------
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+    def apply_async(  # type: ignore[override]
+        self, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> Any:
         """Send the chain.
 
         Parameters:

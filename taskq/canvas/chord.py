@@ -12,7 +12,7 @@ from kombu.utils.functional import is_list, maybe_list
 
 from taskq.canvas.group import group
 from taskq.canvas.kinds import is_chain, is_chord, is_group, register_type
-from taskq.canvas.planning import root_result
+from taskq.canvas.planning import needs_join, root_result
 from taskq.canvas.signature import Signature, maybe_signature
 from taskq.result import allow_join_result
 from taskq.utils.functional import regen
@@ -37,7 +37,6 @@ BODY_OPTIONS = frozenset(
         "chord",
         "group_id",
         "group_index",
-        "replaced_task_nesting",
     )
 )
 
@@ -69,9 +68,8 @@ class _chord(Signature):
     def from_dict(cls, d: Any, app: Any = None) -> Any:
         """Return the chord that a dict describes."""
         given = d["kwargs"]
-        new = _chord(
-            _header_of(given["header"], app), maybe_signature(given.get("body"), app=app, clone=True)
-        )
+        body = maybe_signature(given.get("body"), app=app, clone=True)
+        new = _chord(_header_of(given["header"], app), body)
         return new._as_described(d, app, "header", "body")
 
     @classmethod
@@ -150,7 +148,7 @@ class _chord(Signature):
 
     # -- sending ------------------------------------------------------------------------
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]
         self,
         args: Any = None,
         kwargs: Any = None,
@@ -263,8 +261,10 @@ class _chord(Signature):
         root_id, parent_id = options.get("root_id"), options.get("parent_id")
         header = header.clone()
         header_id = header.id or header.new_id()
-        body_result = body.freeze(task_id, group_id=header_id, root_id=root_id)
-        header_result = header.freeze(header_id, chord=body, root_id=root_id, parent_id=parent_id)
+        body_result = _freeze_body(body, task_id, header_id, root_id)
+        header_result = header.freeze(
+            header_id, group_id=header_id, chord=body, root_id=root_id, parent_id=parent_id
+        )
         root_result(body_result).parent = header_result
         if not header.tasks:
             body.apply_async(([],), producer=producer, add_to_parent=add_to_parent)
@@ -380,16 +380,16 @@ class _chord(Signature):
         """Stamp the tasks of the header and the body; see `Signature.stamp`."""
         self._own_tasks()
         visited = visitor.on_chord_header_start(self, **headers) if visitor is not None else None
-        header_headers = self._stamp_headers(visited, append_stamps, False, **headers)
-        self.stamp_links(visitor, append_stamps, **header_headers)
+        headers = self._stamp_headers(visited, append_stamps, False, **headers)
+        self.stamp_links(visitor, append_stamps, **headers)
         for task in _tasks_in(self.tasks):
-            task.stamp(visitor, append_stamps, **header_headers)
+            task.stamp(visitor, append_stamps, **headers)
         if visitor is not None:
-            visitor.on_chord_header_end(self, **header_headers)
+            visitor.on_chord_header_end(self, **headers)
         if self.body is not None:
             visited = visitor.on_chord_body(self, **headers) if visitor is not None else None
-            body_headers = self._stamp_headers(visited, append_stamps, False, **headers)
-            self.body.stamp(visitor, append_stamps, **body_headers)
+            headers = self._stamp_headers(visited, append_stamps, False, **headers)
+            self.body.stamp(visitor, append_stamps, **headers)
         return self
 
     def _own_tasks(self) -> Any:
@@ -462,6 +462,25 @@ def _body_with(body: Any, options: dict[str, Any]) -> Any:
     for errback in maybe_list(links["link_error"]) or ():
         body.link_error(maybe_signature(errback, clone=True))
     return body
+
+
+def _freeze_body(body: Any, task_id: str | None, header_id: str, root_id: str | None) -> Any:
+    """Give a body its ids; return its result handle.
+
+    It is in the group its options say, else, for all to see, in that of the header. The tasks of
+    a group are in that group.
+    """
+    options = body.options
+    group_id = options.get("group_id")
+    if group_id is None and not needs_join(body):
+        group_id = header_id
+    return body.freeze(
+        task_id,
+        group_id=group_id,
+        chord=options.get("chord"),
+        root_id=root_id,
+        group_index=options.get("group_index"),
+    )
 
 
 def final_tasks(sig: Any) -> int:

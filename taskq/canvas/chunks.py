@@ -37,7 +37,9 @@ class _basemap(Signature):
             self._task_name, (), {"task": task, "it": regen(it)}, immutable=True, **options
         )
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+    def apply_async(  # type: ignore[override]
+        self, args: Any = None, kwargs: Any = None, **opts: Any
+    ) -> Any:
         """Send the call. There are no further arguments: `args` and `kwargs` are left out."""
         given = self["kwargs"]
         return self.type.apply_async(
@@ -95,7 +97,9 @@ class chunks(Signature):  # noqa: N801 - the public name
         """Send the messages."""
         return self.apply_async(**options)
 
-    def apply_async(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
+    def apply_async(  # type: ignore[override]
+        self, args: Any = None, kwargs: Any = None, **opts: Any
+    ) -> Any:
         """Send the messages. There are no further arguments: `args` and `kwargs` are left out.
 
         Returns a `GroupResult` with a list of results per message.

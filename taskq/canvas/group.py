@@ -72,7 +72,7 @@ class group(Signature):  # noqa: N801 - the public name
 
     # -- sending ------------------------------------------------------------------------
 
-    def apply_async(
+    def apply_async(  # type: ignore[override]
         self,
         args: Any = None,
         kwargs: Any = None,
@@ -151,8 +151,14 @@ class group(Signature):  # noqa: N801 - the public name
         self, following: list[Any], args: Any, kwargs: Any, producer: Any, options: dict[str, Any]
     ) -> Any:
         """Send the group as the header of a chord with what follows it."""
-        body = maybe_signature(following.pop(), app=self._app)
-        chord = TYPES["chord"].of_group(self, body)
+        header = self.clone()
+        header.set(task_id=options.pop("task_id", None) or uuid())
+        for task in header.tasks:
+            for key in ("group_id", "group_index", "chord"):
+                # Said where the tasks were the last ones; now what follows is.
+                task.options.pop(key, None)
+        chord = TYPES["chord"].of_group(self, maybe_signature(following.pop(), app=self._app))
+        chord.tasks = header
         if following:
             options["chain"] = following
         return chord.apply_async(args, kwargs, producer=producer, **options)

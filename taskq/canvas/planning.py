@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from kombu.utils.functional import maybe_list
@@ -104,7 +105,7 @@ def plan(
             step.link_error(maybe_signature(errback, app=app, clone=True))
         tasks.append(step)
         results.append(result)
-    for later, earlier in zip(results, results[1:], strict=False):
+    for later, earlier in pairwise(results):
         root_result(later).parent = earlier
     return Plan(tasks, results, rest)
 

@@ -95,7 +95,7 @@ class Signature(AnySignature):
         args: Any = None,
         kwargs: Any = None,
         options: Any = None,
-        type: Any = None,  # noqa: A002 - the public name
+        type: Any = None,
         subtask_type: str | None = None,
         immutable: bool = False,
         app: Any = None,
@@ -438,8 +438,8 @@ class Signature(AnySignature):
 
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return how the call looks in code, with further arguments."""
-        args, kwargs, _ = self._merge(args, kwargs, {}, force=True)  # type: ignore[assignment]
-        return str(reprcall(self["task"], args, kwargs))
+        all_args, all_kwargs, _ = self._merge(args, kwargs, {}, force=True)
+        return str(reprcall(self["task"], all_args, all_kwargs))
 
     def __repr__(self) -> str:
         return self.reprcall()
@@ -497,9 +497,7 @@ def copied_options(options: Mapping[str, Any]) -> dict[str, Any]:
     copy = dict(options)
     for key, value in copy.items():
         if value.__class__ is list:
-            copy[key] = [
-                item.clone() if isinstance(item, Signature) else item for item in value
-            ]
+            copy[key] = [item.clone() if isinstance(item, Signature) else item for item in value]
     return copy
 
 

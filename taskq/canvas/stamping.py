@@ -36,14 +36,14 @@ class StampingVisitor(metaclass=ABCMeta):
         """Return headers for all tasks of a group, before they are visited."""
         return {}
 
-    def on_group_end(self, group: Any, **headers: Any) -> None:
+    def on_group_end(self, group: Any, **headers: Any) -> None:  # noqa: B027 - need not be there
         """Called when all tasks of a group have been visited."""
 
     def on_chain_start(self, chain: Any, **headers: Any) -> dict[str, Any]:
         """Return headers for all tasks of a chain, before they are visited."""
         return {}
 
-    def on_chain_end(self, chain: Any, **headers: Any) -> None:
+    def on_chain_end(self, chain: Any, **headers: Any) -> None:  # noqa: B027 - need not be there
         """Called when all tasks of a chain have been visited."""
 
     def on_chord_header_start(self, sig: Any, **header: Any) -> dict[str, Any]:
