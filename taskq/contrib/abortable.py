@@ -34,14 +34,14 @@ class AbortableAsyncResult(AsyncResult[Any]):
 
 
 class AbortableTask(Task[..., Any]):
-    """Base of tasks that can be aborted; give it as ``base=`` with ``bind=True``.
+    """Base of tasks that can be aborted; give it as ``base=`` with ``bind=True``::
 
-    @app.task(bind=True, base=AbortableTask)
-    def export(self, rows):
-        for row in rows:
-            if self.is_aborted():
-                return "stopped"
-            write(row)
+        @app.task(bind=True, base=AbortableTask)
+        def export(self, rows):
+            for row in rows:
+                if self.is_aborted():
+                    return "stopped"
+                write(row)
     """
 
     abstract = True
