@@ -14,7 +14,7 @@ from typing import Any
 from kombu.log import get_logger
 from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
-from kombu.utils.objects import cached_property
+from functools import cached_property
 from redis import exceptions
 
 from taskq.transport.redis import errors

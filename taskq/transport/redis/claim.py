@@ -22,7 +22,7 @@ from taskq.transport.redis.message import Message
 from taskq.transport.redis.resp import Argument, ErrorReply, Push, pack, pack_argument
 from taskq.transport.redis.scripts import script, unknown_script
 from taskq.transport.redis.wakeup import Wakeup
-from taskq.transport.redis.wire import Wire
+from taskq.transport.redis.wire import Wire, readable
 
 logger = get_logger(__name__)
 
@@ -156,7 +156,10 @@ class Claimer:
             for queue, consumer in self.consumers.items()
         }
         self._selections.clear()
-        self.wakeup.watch({entry.name for entries in self._lists.values() for entry in entries})
+        self.wakeup.watch(
+            {entry.name for entries in self._lists.values() for entry in entries},
+            urgent={entries[0].name for entries in self._lists.values()},
+        )
         if self.lease is not None:
             self.lease.queues = set(self.consumers)
 
@@ -241,10 +244,17 @@ class Claimer:
         lease = self.lease
         if not self._claiming:
             wanted = self._wanted()
+            if wanted and not self._requests and not self.wakeup.urgent:
+                self._look_for_urgent()
             if wanted or (lease is not None and lease.acks):
                 self._send_claim(wanted)
         if lease is not None and lease.parks:
             self._send_parks()
+
+    def _look_for_urgent(self) -> None:
+        """Before less urgent messages are claimed, hear whether others have come meanwhile."""
+        if readable(self.wire.sock):
+            self._receive()
 
     def on_readable(self) -> bool:
         """Read what has come; False, because handing it over is up to the caller.
@@ -267,15 +277,14 @@ class Claimer:
         if lease is None:
             return frozenset()
         try:
-            lost: frozenset[str] = frozenset()
             if lease.doubtful:
                 self._await_replies()
-                lost = lease.verify(self.wire)
+                lease.verify(self.wire)
             self.send_settled()
         except CONNECTION_ERRORS as exc:
             self._resume(exc)
             return self.flush()
-        return lost
+        return self._tell_lost() if self._lost_news else frozenset()
 
     def send_settled(self) -> None:
         """Write all buffered acknowledgements and parkings; reads nothing."""
@@ -461,7 +470,7 @@ class Claimer:
         keys = self._options.keys
         names = pack_argument(keys.unacked) + pack_argument(keys.unacked_index)
         names += pack_argument(fence) + selection.names
-        values: list[Argument] = [owner, f"{time.time():.6f}", wanted, first, len(acks), *acks]
+        values: list[Argument] = [owner, int(time.time()), wanted, first, len(acks), *acks]
         arguments = b"".join(map(pack_argument, values)) + selection.endings
         count = len(selection.lists)
 
@@ -621,11 +630,14 @@ class Claimer:
         for tag in request.settled:
             lease.parks[tag] = self._parking.pop(tag)
 
-    def _tell_lost(self) -> None:
+    def _tell_lost(self) -> frozenset[str]:
+        """Pass on which held messages were given to others; return their tags."""
+        lost: frozenset[str] = frozenset()
         while self._lost_news:
-            tags = self._lost_news.popleft()
-            if self._channel.on_lost is not None:
-                self._channel.on_lost(tags)
+            lost |= self._lost_news.popleft()
+        if self._channel.on_lost is not None:
+            self._channel.on_lost(lost)
+        return lost
 
 
 def _ending(queue: str) -> str:

@@ -12,7 +12,7 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from kombu.utils.json import JSONEncoder
 from kombu.utils.json import loads as kombu_loads
@@ -20,7 +20,9 @@ from kombu.utils.json import loads as kombu_loads
 #: How every envelope of kombu with a base64 body begins.
 _BODY_FIRST = b'{"body": "'
 #: Marks values that kombu's JSON decoder turns into Python objects (dates, UUIDs, …).
-_TYPED = b'"__type__"'
+_TYPED = '"__type__"'
+
+_raw_decode = json.JSONDecoder().raw_decode
 
 _random = Random()
 if hasattr(os, "register_at_fork"):
@@ -41,10 +43,11 @@ def _make_encoder() -> Callable[[Any], str]:
     encoder: Any = JSONEncoder()
     probe = {"a": [1, None, True, 1.5], "ä": "b"}
     try:
-        prepared: Any = json.encoder.c_make_encoder(
+        # A name of json.encoder since Python 3.1, though not a documented one.
+        prepared: Any = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
             None,
             encoder.default,
-            json.encoder.encode_basestring_ascii,  # type: ignore[attr-defined]
+            json.encoder.encode_basestring_ascii,
             None,
             encoder.key_separator,
             encoder.item_separator,
@@ -123,19 +126,27 @@ def decode(raw: bytes) -> tuple[Any, dict[str, Any]]:
     if raw.startswith(_BODY_FIRST):
         # The body is cut out: base64 needs no JSON decoder, and is most of a large message.
         end = raw.index(b'"', len(_BODY_FIRST))
-        fields = _loads(b"{" + raw[end + 3 :]) if raw[end + 1 : end + 3] == b", " else None
-        if fields is not None and fields["properties"].get("body_encoding") == "base64":
-            return a2b_base64(memoryview(raw)[len(_BODY_FIRST) : end]), fields
-    fields = _loads(raw)
+        if raw[end + 1 : end + 3] == b", ":
+            fields = _loads("{" + raw[end + 3 :].decode())
+            if fields["properties"].get("body_encoding") == "base64":
+                return a2b_base64(raw[len(_BODY_FIRST) : end]), fields
+    fields = _loads(raw.decode())
     body = fields.pop("body", None)
     if body and fields["properties"].get("body_encoding") == "base64":
         body = a2b_base64(body)
     return body, fields
 
 
-def _loads(raw: bytes) -> dict[str, Any]:
-    fields: dict[str, Any] = kombu_loads(raw) if _TYPED in raw else json.loads(raw)
-    return fields
+def _loads(text: str) -> dict[str, Any]:
+    if _TYPED in text:
+        return cast("dict[str, Any]", kombu_loads(text))
+    try:
+        fields, end = _raw_decode(text)
+    except ValueError:
+        fields, end = None, -1
+    if end != len(text):
+        fields = json.loads(text)  # white space around it, or an error that it explains
+    return cast("dict[str, Any]", fields)
 
 
 def mark_redelivered(payload: Any) -> None:

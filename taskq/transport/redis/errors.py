@@ -29,8 +29,8 @@ _KNOWN: dict[str, tuple[type[exceptions.RedisError], str]] = {
     "NOPERM": (
         exceptions.NoPermissionError,
         (
-            "The user of this URL lacks a permission: give it the keys and channels of the queues and "
-            "the commands that `ACL LOG` on the server shows as refused."
+            "The user of this URL lacks a permission: give it the keys and channels of the queues "
+            "and the commands that `ACL LOG` on the server shows as refused."
         ),
     ),
     # A connection error, so that the next connection finds the new primary.
@@ -59,8 +59,8 @@ _KNOWN: dict[str, tuple[type[exceptions.RedisError], str]] = {
     "OOM": (
         exceptions.OutOfMemoryError,
         (
-            "The server has reached its maxmemory limit: raise it, or remove data that is not needed. "
-            "Nothing was stored."
+            "The server has reached its maxmemory limit: raise it, or remove data that is not "
+            "needed. Nothing was stored."
         ),
     ),
     "MISCONF": (

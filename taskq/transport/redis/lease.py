@@ -219,21 +219,21 @@ class Lease:
         self._ghosts.append(_Ghost(first, count))
         self._wakeup.set()
 
-    def verify(self, wire: Wire) -> frozenset[str]:
-        """Ask the server whether we are still alive; return the held tags if not.
+    def verify(self, wire: Wire) -> None:
+        """Ask the server whether we are still alive; go on under a new name if not.
 
         - wire: a connection that nobody else waits on.
         """
-        return self._beat(wire, judge=False)
+        self._beat(wire, judge=False)
 
-    def fence(self, owner: str) -> frozenset[str]:
-        """Go on under a new name: the old one was declared dead. Returns the tags held under it.
+    def fence(self, owner: str) -> None:
+        """Go on under a new name: the old one was declared dead, and what it held is lost.
 
         - owner: the name that was declared dead.
         """
         with self._identity:
             if self.owner != owner:
-                return frozenset()  # the other thread was faster
+                return  # the other thread was faster
             self.owner = _new_owner()
         tags = frozenset(tag for tag in (*self.held.copy(), *self.orphans.copy()))
         self.lost |= tags
@@ -241,7 +241,6 @@ class Lease:
         logger.warning(W_FENCED, self.options.seconds, len(tags))
         if tags and self._on_lost is not None:
             self._on_lost(tags)
-        return tags
 
     def close(self, wire: Wire) -> None:
         """Give back what is held and sign off. Buffered acknowledgements are sent before.
@@ -318,11 +317,8 @@ class Lease:
             self._swept = time.monotonic()
             self._restore_expired(wire)
 
-    def _beat(self, wire: Wire, *, judge: bool) -> frozenset[str]:
-        """Tell the server that we are alive; do the housekeeping it says is ours.
-
-        Returns the tags held, if we were declared dead.
-        """
+    def _beat(self, wire: Wire, *, judge: bool) -> None:
+        """Tell the server that we are alive; do the housekeeping it says is ours."""
         keys, now = self.options.keys, time.monotonic()
         if self._confirmed and now - self._confirmed > 2 * self.interval:
             # Suspended or cut off: what looks like silence of others may be our own deafness.
@@ -344,7 +340,7 @@ class Lease:
                 [
                     owner,
                     silence if start == 0 else 0,
-                    f"{time.time():.6f}",
+                    int(time.time()),
                     RECOVERY_TIME,
                     keys.fence,
                     FENCE_TTL,
@@ -354,14 +350,13 @@ class Lease:
             )
             alive, until_due, *dead_owners = reply
             if not alive:
-                lost = self.fence(owner)
+                self.fence(owner)
                 self._beat(wire, judge=False)
-                return lost
+                return
             self._confirmed = now
             self._unpark_at = time.monotonic() + until_due / 1000 if until_due >= 0 else _NEVER
             for dead in dead_owners:
                 self._recover(wire, dead.decode())
-        return frozenset()
 
     def _recover(self, wire: Wire, owner: str) -> None:
         """Put back what a dead owner held."""
@@ -421,7 +416,7 @@ class Lease:
         keys = self.options.keys
         return (
             [keys.unacked, keys.unacked_index, keys.fence + self.owner],
-            [self.owner, f"{time.time():.6f}", 0, 0, len(acks), *acks],
+            [self.owner, int(time.time()), 0, 0, len(acks), *acks],
         )
 
     def park_arguments(self, tags: Iterable[str]) -> tuple[list[str], list[str | int]]:

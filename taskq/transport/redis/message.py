@@ -53,7 +53,11 @@ class Message(virtual.Message):
             compression = headers.get("compression")
             if compression:
                 body = decompress(body, compression)
-            message.body = body.encode() if isinstance(body, str) else body
+            if isinstance(body, str):
+                body = body.encode()
+            elif body is not None and not isinstance(body, bytes):
+                raise TypeError(f"the body of a message must be text, not {type(body).__name__}")
+            message.body = body
             message.errors = []
         except Exception:
             _show_unreadable(message, raw, queue)

@@ -111,7 +111,7 @@ class Restorer:
         if gone:
             commands.append(pack("ZREM", self._keys.unacked_index, *gone))
         if stuck:
-            now = f"{time.time():.6f}"
+            now = int(time.time())
             scores = [part for tag in stuck for part in (now, tag)]
             commands.append(pack("ZADD", self._keys.unacked_index, "XX", *scores))
         if commands:

@@ -82,7 +82,7 @@ class Transport(virtual.Transport):
         self._registered: dict[Source, tuple[Any, int]] = {}
         self._next_housekeeping = 0.0
         self._refusal_logged = float("-inf")
-        self._timer: Any = None
+        self._timer_set = False
         self._url: str | None = None
 
     @property
@@ -212,7 +212,7 @@ class Transport(virtual.Transport):
 
     def _set_timer(self) -> None:
         """See to it that the hub takes a turn when a claimer wants to look for messages."""
-        if self._timer is not None and not self._timer.called:
+        if self._timer_set:
             return
         waits = [
             channel.claimer.wakeup.timeout
@@ -220,7 +220,12 @@ class Transport(virtual.Transport):
             if channel.claimer.wakeup.impatient
         ]
         if waits:
-            self._timer = self.hub.call_later(min(waits), _turn)
+            self._timer_set = True
+            self.hub.call_later(min(waits), self._on_timer)
+
+    def _on_timer(self) -> None:
+        """Take note that the timer is gone; the turn that follows does the work."""
+        self._timer_set = False
 
     @contextmanager
     def _noticing_breaks(self) -> Iterator[None]:
@@ -293,6 +298,3 @@ class Transport(virtual.Transport):
         """
         return 1 if self.hub is None else UNLIMITED_BATCH
 
-
-def _turn() -> None:
-    """Do nothing: the hub takes a turn."""

@@ -44,14 +44,19 @@ class Wakeup:
         self.tracking = False
         self.dirty: set[str] = set()
         self._watched: frozenset[str] = frozenset()
+        self._urgent: frozenset[str] = frozenset()
         self._next_look = 0.0
         self._not_before = 0.0
         self._poll = BUSY_POLL
         self._vain_looks = 0
 
-    def watch(self, lists: Iterable[str]) -> None:
-        """Look at these lists from now on."""
+    def watch(self, lists: Iterable[str], urgent: Iterable[str] = ()) -> None:
+        """Look at these lists from now on.
+
+        - urgent: those of the first priority step.
+        """
         self._watched = frozenset(lists)
+        self._urgent = frozenset(urgent)
         self.dirty = set(self._watched)
         self._not_before = 0.0
 
@@ -75,6 +80,11 @@ class Wakeup:
         if now >= self._next_look:
             self.dirty |= self._watched
         return bool(self.dirty) and now >= self._not_before
+
+    @property
+    def urgent(self) -> bool:
+        """Tell whether a list of the first priority step may have messages."""
+        return not self.dirty.isdisjoint(self._urgent)
 
     @property
     def timeout(self) -> float:

@@ -97,7 +97,7 @@ class Wire:
     def reopen_if_closed(self) -> None:
         """Connect anew when the server has closed the connection while nobody used it."""
         idle = self._sock is not None and time.monotonic() - self.last_used > IDLE_CHECK
-        if idle and _readable(self._sock):
+        if idle and readable(self._sock):
             # Nobody waits for a reply: what can be read is the end of the connection.
             self.close()
         if self._sock is None:
@@ -195,7 +195,8 @@ class Wire:
         return errors.lost(self.url, cause)
 
 
-def _readable(sock: Any) -> bool:
+def readable(sock: Any) -> bool:
+    """Tell whether there is something to read from a socket, if only its end."""
     if hasattr(select, "poll"):
         poller = select.poll()
         poller.register(sock, select.POLLIN)
