@@ -11,7 +11,6 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable
-from contextlib import suppress
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
@@ -614,8 +613,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
     def _after_fork(self) -> None:
         """In a child: nothing of the parent's connections may be used."""
         self._forget_pools()
-        with suppress(AttributeError):
-            del self.__dict__["oid"]
+        self.__dict__.pop("oid", None)
         self._local = threading.local()
         self.on_after_fork.send(sender=self)
 

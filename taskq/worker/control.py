@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from billiard.common import TERM_SIGNAME
@@ -199,7 +198,7 @@ def _scheduled(timer: Any) -> Iterator[dict[str, Any]]:
             continue
         if isinstance(request, Request):
             yield {
-                "eta": datetime.fromtimestamp(waiting.eta, UTC).isoformat() if waiting.eta else None,
+                "eta": request.eta.isoformat() if request.eta else None,
                 "priority": waiting.priority,
                 "request": request.info(),
             }

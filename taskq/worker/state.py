@@ -15,7 +15,7 @@ from collections import Counter
 from typing import Any
 
 from kombu.serialization import pickle, pickle_protocol
-from kombu.utils.objects import cached_property
+from functools import cached_property
 
 from taskq import CELERY_COMPAT
 from taskq.exceptions import WorkerShutdown, WorkerTerminate

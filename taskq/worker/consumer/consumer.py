@@ -109,6 +109,7 @@ class Consumer:
     restart_count = -1
     first_connection_attempt = True
     broker_connection_retry_attempt = 0
+    _flush_scheduled = False
 
     class Blueprint(bootsteps.Blueprint):
         """The steps of a consumer."""
@@ -118,7 +119,6 @@ class Consumer:
             "taskq.worker.consumer.connection:Connection",
             "taskq.worker.consumer.mingle:Mingle",
             "taskq.worker.consumer.events:Events",
-            "taskq.worker.consumer.gossip:Gossip",
             "taskq.worker.consumer.heart:Heart",
             "taskq.worker.consumer.control:Control",
             "taskq.worker.consumer.tasks:Tasks",
@@ -508,12 +508,27 @@ class Consumer:
                 name, task, loader, self.hostname, app=self.app
             )
 
+    # -- events
+
+    def on_send_event_buffered(self) -> None:
+        """Task events are kept for a moment, so that those of one tick share a message."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self.hub.call_soon(self._flush_events)
+
+    def _flush_events(self) -> None:
+        self._flush_scheduled = False
+        if self.event_dispatcher is not None:
+            self.event_dispatcher.flush()
+
     # -- ETA and rate limits
 
     def hold_until(self, due: float, request: Any) -> None:
         """Keep a request in memory until unix time ``due``; it doesn't count as prefetched."""
         self.qos.increment_eventually()
-        request._eta_timer_entry = self.timer.call_at(due, self.apply_eta_task, (request,), priority=6)
+        request._eta_timer_entry = self.timer.call_after(
+            max(0.0, due - time.time()), self.apply_eta_task, (request,), priority=6
+        )
         task_scheduled(request)
 
     def apply_eta_task(self, task: Any) -> None:
