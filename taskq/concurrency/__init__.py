@@ -25,7 +25,7 @@ ALIASES: dict[str, str] = {
     "threads": "taskq.concurrency.thread:TaskPool",
 }
 
-#: Environment variables that name the class behind the pool name ``custom``; the first set one wins.
+#: Environment variables naming the class behind the pool name ``custom``; the first set one wins.
 CUSTOM_POOL_VARIABLES = ("TASKQ_CUSTOM_WORKER_POOL", "CELERY_CUSTOM_WORKER_POOL")
 
 custom = next((os.environ[name] for name in CUSTOM_POOL_VARIABLES if os.environ.get(name)), None)
@@ -37,7 +37,7 @@ def get_implementation(cls: str | type[BasePool] | Any) -> Any:
     """Return the pool class for a pool name, a dotted name or a class.
 
     Parameters:
-        cls: a key of ``ALIASES``, ``"package.module:Class"``, or a class, which is returned as it is.
+        cls: a key of ``ALIASES``, ``"package.module:Class"``, or a class, returned as it is.
 
     Raises:
         taskq.exceptions.ImproperlyConfigured: the name leads to no class, or to one whose

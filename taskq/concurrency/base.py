@@ -13,12 +13,14 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
-from kombu.utils.objects import cached_property
+from functools import cached_property
 
 from taskq.concurrency.executors import EXECUTE_TASK, Executor, load_executor
-from taskq.concurrency.jobs import Job, RunningJob, exception_info
+from taskq.concurrency.jobs import Job, RunningJob, exception_info, original
 from taskq.exceptions import WorkerShutdown, WorkerTerminate
+from taskq.utils.timer2 import Timer
 
 __all__ = ("BasePool", "Job", "RunningJob", "apply_target")
 
@@ -81,12 +83,8 @@ class BasePool:
     CLOSE = 0x2
     TERMINATE = 0x3
 
-    @cached_property
-    def Timer(self) -> Any:  # noqa: N802
-        """The timer class that suits the pool."""
-        from taskq.utils.timer2 import Timer
-
-        return Timer
+    #: The timer class that suits the pool.
+    Timer = Timer
 
     #: Whether handlers of signals may touch the pool.
     signal_safe = True
@@ -267,11 +265,10 @@ class BasePool:
 
     def _job_ended(self, number: int, job: Job, value: Any) -> None:
         self._jobs.pop(number, None)
-        exception = getattr(value, "exception", None)
-        if exception is None:
-            job.on_outcome(value)
+        if isinstance(value, ExceptionInfo):
+            job.on_lost(original(value.exception))
         else:
-            job.on_lost(exception)
+            job.on_outcome(value)
 
     # -- facts
 

@@ -1,6 +1,6 @@
 """What pools run: the job protocol of ``submit()`` and plain callables of ``apply_async()``.
 
-The worker's requests are jobs; every pool in this package speaks to them only through this protocol.
+The worker's requests are jobs; the pools of this package speak to them through this protocol.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 
 logger = logging.getLogger(__name__)
 
@@ -213,22 +216,35 @@ class CallJob:
         if self._timeout_callback is not None:
             self._timeout_callback(soft, limit)
         if not soft:
-            from taskq.exceptions import TimeLimitExceeded
-
             self._fail(exception_info(TimeLimitExceeded(limit)))
 
     def _fail(self, info: Any) -> None:
-        self.result.settle(None, getattr(info.exception, "exc", info.exception))
+        self.result.settle(None, original(info.exception))
         if self._error_callback is not None:
             self._error_callback(info)
         elif self._callback is None:
             logger.error("Call %r failed: %r", self, info.exception)
 
 
+def escaped(exc: BaseException) -> Exception:
+    """Return what a job is told when the executor itself raised ``exc``.
+
+    SystemExit and its like become WorkerLostError, so that nobody takes them for their own.
+    """
+    if isinstance(exc, Exception):
+        return exc
+    lost: Exception = WorkerLostError(repr(exc)).with_traceback(exc.__traceback__)
+    return lost
+
+
+def original(exc: Any) -> BaseException:
+    """Return the exception that an ExceptionInfo of this process wraps to make it picklable."""
+    unwrapped: BaseException = exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+    return unwrapped
+
+
 def exception_info(exc: BaseException) -> Any:
     """Return ``exc`` as the ExceptionInfo that callbacks of billiard pools get."""
-    from billiard.einfo import ExceptionInfo
-
     try:
         raise exc
     except BaseException:

@@ -1,6 +1,6 @@
 """A pool's view of the event loop: readers, alarms and a wake-up that threads may call.
 
-Mirrors what it is given into kombu's hub, and can turn by itself when no hub runs (tests, shutdown).
+Mirrors what it is given into kombu's hub, and can turn by itself when no hub runs.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class PoolLoop:
         return threading.get_ident() == self._owner
 
     def turn(self, timeout: float | None = None) -> None:
-        """Wait at most ``timeout`` seconds for something to happen, and handle it, without the hub."""
+        """Without the hub, wait at most ``timeout`` seconds for something to do, and do it."""
         due = self._next_due()
         if due is not None:
             until_due = max(0.0, due - time.monotonic())

@@ -90,7 +90,7 @@ def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[int, int, Any] 
 
 
 def steal_seq(sock: socket.socket) -> int | None:
-    """Take the oldest unread packet from a child's end; return its number, None when none is left."""
+    """Take the oldest unread packet from a child's end; return its number, None if none is left."""
     try:
         size, control, _, _ = sock.recvmsg_into(_buffers, FD_SPACE, socket.MSG_DONTWAIT)
     except BlockingIOError:

@@ -11,7 +11,6 @@ import logging
 import marshal
 import os
 import pickle
-import signal
 import socket
 import sys
 import threading
@@ -19,8 +18,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
+from billiard.exceptions import WorkerLostError
+from billiard.pool import MaybeEncodingError
+
 from taskq.concurrency.executors import Executor, load_executor
-from taskq.concurrency.jobs import FAILED, OK, exception_info
+from taskq.concurrency.jobs import FAILED, OK, escaped, exception_info
 from taskq.concurrency.prefork import frames, identity
 from taskq.concurrency.prefork.channel import LostFile, receive_packet
 from taskq.concurrency.prefork.initializer import process_destructor, process_initializer
@@ -106,7 +108,7 @@ class ChildLoop:
             try:
                 packet = receive_packet(sock)
             except LostFile as exc:
-                send(self._encode_ended(exc.seq, self._failed(exc), 0))
+                send(encode_escaped(exc.seq, exc, 0))
                 continue
             if packet is None:
                 return 0
@@ -118,6 +120,8 @@ class ChildLoop:
                     # The broker delivers it again, to a worker that can acknowledge it.
                     continue
             slots[BEGUN] = interrupts.running = seq
+            raised: BaseException | None = None
+            outcome: Any = None
             try:
                 if kind & frames.PICKLED:
                     payload = pickle.loads(payload)
@@ -128,12 +132,14 @@ class ChildLoop:
                 interrupts.running = 0
             except BaseException as exc:
                 interrupts.running = 0
-                outcome = self._failed(exc)
+                raised = exc
             if interrupts.ending:
                 return 128 + interrupts.ending
             if not unlimited:
                 leaving = self._leaving()
-            if outcome.kind == OK:
+            if raised is not None:
+                reply = encode_escaped(seq, raised, leaving)
+            elif outcome.kind == OK:
                 try:
                     reply = dumps((seq, leaving, outcome.value, outcome.runtime), version)
                 except ValueError:
@@ -146,13 +152,13 @@ class ChildLoop:
     def _call(self, payload: tuple[Any, ...]) -> Any:
         """Run a plain callable of ``apply_async()``."""
         started = time.monotonic()
-        target, args, kwargs = pickle.loads(payload[2])
-        value = target(*args, **kwargs)
-        return self._executor.outcome(OK, value, time.monotonic() - started)
-
-    def _failed(self, exc: BaseException) -> Any:
-        """Return the outcome for an exception that came out of the executor itself."""
-        return self._executor.outcome(FAILED, exception_info(exc), 0.0)
+        kind = OK
+        try:
+            target, args, kwargs = pickle.loads(payload[2])
+            value = target(*args, **kwargs)
+        except Exception as exc:
+            kind, value = FAILED, exception_info(exc)
+        return self._executor.outcome(kind, value, time.monotonic() - started)
 
     def _encode_ended(self, seq: int, outcome: Any, leaving: int) -> bytes:
         try:
@@ -163,8 +169,6 @@ class ChildLoop:
 
     def _plain(self, outcome: Any, reason: Exception) -> Any:
         """Return ``outcome`` with everything in it that can't be pickled described as text."""
-        from billiard.pool import MaybeEncodingError
-
         kind = FAILED if outcome.kind == OK else outcome.kind
         error = MaybeEncodingError(reason, getattr(outcome.value, "exception", outcome.value))
         return self._executor.outcome(kind, exception_info(error), outcome.runtime)
@@ -203,6 +207,19 @@ class ChildLoop:
         self._socket.send(frames.encode_reply(seq, kind, rest, 0.0))
 
 
+def encode_escaped(seq: int, exc: BaseException, leaving: int) -> bytes:
+    """Return the packet for a task that ended by an exception out of the executor itself."""
+    logger.error("The execution of job %d failed: %r", seq, exc, exc_info=exc)
+    exc = escaped(exc)
+    try:
+        pickled = pickle.dumps(exc)
+        pickle.loads(pickled)
+    except Exception:
+        # Not every exception survives; its text does.
+        pickled = pickle.dumps(WorkerLostError(repr(exc)))
+    return frames.encode_reply(seq, frames.ESCAPED | leaving, pickled, 0.0)
+
+
 def _become(config: ChildConfig, page: Page) -> Interrupts:
     atexit._clear()
     interrupts = Interrupts(page)
@@ -232,7 +249,7 @@ def _close_stdin() -> None:
     os.dup2(null, 0)
     if null:
         os.close(null)
-    sys.stdin = open(0, closefd=False)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115 - it stays open
 
 
 def _flush_streams() -> None:

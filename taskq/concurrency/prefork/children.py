@@ -39,6 +39,8 @@ class Doom:
     seq: int
     #: The signal that was asked for.
     signum: int
+    #: Whether the job is not told: the broker delivers it again.
+    silent: bool = False
 
 
 class Child:

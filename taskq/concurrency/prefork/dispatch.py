@@ -79,12 +79,17 @@ class Dispatcher:
         return False
 
     def take_back(self) -> list[Job]:
-        """Remove and return every job that has not started, oldest dispatch first."""
+        """Remove and return every job that has not started, those first that a child had."""
+        jobs = [*self.take_back_dispatched(), *self._pending]
+        self._pending.clear()
+        return jobs
+
+    def take_back_dispatched(self) -> list[Job]:
+        """Remove and return the jobs that were chosen for a child before and have not started."""
         for child in self.children.values():
             self._returned.extend(self.recall(child))
-        jobs = [*self._returned, *self._pending]
+        jobs = list(self._returned)
         self._returned.clear()
-        self._pending.clear()
         return jobs
 
     def give_back(self, jobs: Iterable[Job]) -> None:
@@ -94,8 +99,8 @@ class Dispatcher:
     # -- children
 
     def admit(self, child: Child) -> None:
-        """Let ``child`` take jobs, as far as its load allows."""
-        if child.state is not State.UP:
+        """Let ``child`` take jobs, as far as its load allows; none if it is being killed."""
+        if child.state is not State.UP or child.doom is not None:
             return
         load = child.load
         if not load or load <= child.window:
@@ -110,7 +115,7 @@ class Dispatcher:
             child.open_at = -1
 
     def recall(self, child: Child, most: int | None = None) -> list[Job]:
-        """Take back up to ``most`` jobs (all when None) that ``child`` has not read, oldest first."""
+        """Take back up to ``most`` jobs (None: all) that ``child`` has not read, oldest first."""
         jobs: list[Job] = []
         queue = child.queue
         if not queue:
@@ -249,8 +254,8 @@ class Dispatcher:
             now = time.time()
             for child, job in heads:
                 self.start_head(child, job, now)
-        for job, exc in failed:
-            _refuse(job, exc)
+        for job, error in failed:
+            _refuse(job, error)
 
     def start_head(self, child: Child, job: Job, now: float) -> None:
         """Tell ``job`` that ``child`` has it at hand since the unix time ``now``."""

@@ -42,7 +42,9 @@ READY = 2
 FRAGMENT = 3
 #: The last piece.
 LAST_FRAGMENT = 4
-#: Added to DONE and ENDED: the child reads nothing more and exits.
+#: The executor itself raised, so the task has no outcome; ``value`` is the pickled exception.
+ESCAPED = 5
+#: Added to DONE, ENDED and ESCAPED: the child reads nothing more and exits.
 LEAVING = 8
 
 

@@ -10,6 +10,7 @@ import os
 import pickle
 import signal
 import socket
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable
@@ -91,11 +92,17 @@ def spawn(config: ChildConfig, child_end: socket.socket, page_fd: int) -> int:
         os.lseek(fd, 0, os.SEEK_SET)
         program = SPAWN_PROGRAM.format(fd=fd)
         executable = mp_spawn.get_executable()
-        arguments = [executable, *mp_util._args_from_interpreter_flags(), "-c", program]
+        arguments = [executable, *_interpreter_flags(), "-c", program]
         passed = sorted({fd, child_end.fileno(), page_fd})
         return int(mp_util.spawnv_passfds(os.fsencode(executable), arguments, passed))
     finally:
         os.close(fd)
+
+
+def _interpreter_flags() -> list[str]:
+    """Return the command line flags with which this interpreter was started."""
+    flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009
+    return flags
 
 
 def page_file() -> int:

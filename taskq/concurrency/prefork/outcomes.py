@@ -9,6 +9,7 @@ import logging
 import pickle
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from marshal import loads
 from typing import Any
 
@@ -27,6 +28,13 @@ MAX_PER_TURN = 64
 
 class LostOutcome(Exception):
     """A task ended, but what it ended with could not be read in the main process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Escaped:
+    """Stands for the outcome that a task has not, because its executor raised."""
+
+    exc: BaseException
 
 
 class OutcomeReader:
@@ -59,6 +67,8 @@ class OutcomeReader:
         receive, buffer, queue = child.main_end.recv_into, self._buffer, child.queue
         observe = dispatcher.runtimes.observe
         dispatcher.withdraw(child)
+        window, done_kind = dispatcher.runtimes.window, frames.DONE
+        now = 0.0
         leaving = False
         budget = MAX_PER_TURN
         while budget or to_the_end:
@@ -69,7 +79,7 @@ class OutcomeReader:
                 break
             budget -= 1
             seq, kind, value, runtime = loads(buffer)
-            if kind == frames.DONE:
+            if kind == done_kind:
                 outcome = self._outcome(0, value, runtime)
             else:
                 leaving = leaving or bool(kind & frames.LEAVING)
@@ -84,13 +94,17 @@ class OutcomeReader:
             child.doom = None
             observe(job.name, runtime)
             try:
-                job.on_outcome(outcome)
+                if type(outcome) is Escaped:
+                    job.on_lost(outcome.exc)
+                else:
+                    job.on_outcome(outcome)
             except Exception:
                 log_callback_error(job, "on_outcome")
             if queue:
                 head = queue[0][1]
-                child.window = dispatcher.runtimes.window(head.name)
-                dispatcher.start_head(child, head, time.time())
+                child.window = window(head.name)
+                now = now or time.time()
+                dispatcher.start_head(child, head, now)
             else:
                 child.soft_at = child.hard_at = NEVER
                 if not to_the_end:
@@ -116,6 +130,8 @@ class OutcomeReader:
         if kind & ~frames.LEAVING == frames.DONE:
             return self._outcome(0, value, runtime)
         try:
+            if kind & ~frames.LEAVING == frames.ESCAPED:
+                return Escaped(pickle.loads(value))
             return pickle.loads(value)
         except Exception as exc:
             lost = LostOutcome(

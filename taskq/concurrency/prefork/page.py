@@ -13,7 +13,7 @@ import tempfile
 #: Slot: sequence number of the task the child began last. Written by the child, never reset: a
 #: task that was read but not begun when the child died can safely run elsewhere.
 BEGUN = 0
-#: Slot: the task that SIGUSR1 (soft time limit) is meant for. Cleared by the child when it took effect.
+#: Slot: the task that SIGUSR1 (soft time limit) is meant for. The child clears it on effect.
 SOFT_LIMIT = 1
 #: Slot: the task that SIGTERM or SIGQUIT is meant for.
 TERMINATE = 2
@@ -44,7 +44,7 @@ class Page:
 
 
 def shared_file(size: int, name: str) -> int:
-    """Return a descriptor of an unnamed file of ``size`` bytes, in memory where that is possible."""
+    """Return a descriptor of an unnamed file of ``size`` bytes, in memory where possible."""
     if hasattr(os, "memfd_create"):
         fd = os.memfd_create(name)
     else:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import os
-import pickle
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
+
+from billiard.exceptions import Terminated
 
 from taskq.concurrency.base import BasePool, log_callback_error
 from taskq.concurrency.jobs import CallJob, Job, PoolResult, RunningJob
@@ -60,7 +61,7 @@ class TaskPool(BasePool):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        initargs = self.options.get("initargs") or ()
+        initargs: tuple[Any, ...] = self.options.get("initargs") or ()
         if initargs and self.app is None:
             self.app = initargs[0]
         self._hostname: str | None = initargs[1] if len(initargs) > 1 else None
@@ -75,7 +76,7 @@ class TaskPool(BasePool):
         )
         self._dispatcher = Dispatcher(self._limits.watch)
         self._children = self._dispatcher.children
-        self._killer = Killer(self._loop, self._drain, self._recall)
+        self._killer = Killer(self._loop, self._drain, self._recall, self._dispatcher.cancel)
         self._started = False
 
     # -- life
@@ -113,23 +114,30 @@ class TaskPool(BasePool):
         self._end_children()
 
     def on_terminate(self) -> None:
-        """End the children now, and tell the jobs that they were running."""
+        """End the children now.
+
+        Jobs whose message was acknowledged get ``on_lost(Terminated)``: nobody else would ever
+        hear of them. The others are told nothing: the broker delivers them again.
+        """
         if not self._started:
             return
         self._nursery.stop()
-        unstarted = [job for job in self._dispatcher.take_back() if job.early_ack]
+        dispatched = self._dispatcher.take_back_dispatched()
+        self._dispatcher.take_back()
         for child in self._children.values():
+            child.state = State.LEAVING
             if child.queue:
-                child.doom = Doom(child.queue[0][0], signal.SIGTERM)
+                seq, job = child.queue[0]
+                child.doom = Doom(seq, int(signal.SIGTERM), silent=not job.early_ack)
                 child.page.slots[TERMINATE] = ANY_TASK
                 self._signal(child, signal.SIGTERM)
             else:
                 self._signal(child, signal.SIGKILL)
         self._pump_until_dead(TERMINATE_TIMEOUT)
         self._close()
-        for job in unstarted:
-            # Acknowledged and never begun: nobody would hear of it again.
-            _lose(job, signal.SIGTERM)
+        for job in dispatched:
+            if job.early_ack:
+                _lose(job, int(signal.SIGTERM))
 
     def restart(self) -> None:
         """Replace every child by a new one; running tasks are finished first."""
@@ -175,7 +183,7 @@ class TaskPool(BasePool):
     # -- jobs
 
     @property
-    def before_dispatch(self) -> Callable[[], None] | None:  # type: ignore[override]
+    def before_dispatch(self) -> Callable[[], None] | None:
         """Called once per batch of jobs, before any is written to a child."""
         return self._dispatcher.before_dispatch
 
@@ -246,9 +254,8 @@ class TaskPool(BasePool):
         for child in list(self._children.values()):
             if not child.queue:
                 continue
-            seq, job = child.queue[0]
-            if child.pid == pid or job is pid:
-                self._killer.terminate(child, seq, signum)
+            if child.pid == pid or child.queue[0][1] is pid:
+                self._killer.terminate(child, signum)
                 return
 
     def jobs(self) -> list[RunningJob]:
@@ -378,8 +385,10 @@ class TaskPool(BasePool):
 
     def _needed(self) -> int:
         """Return how many children there should be."""
-        running = self._state in (None, self.RUN)
-        return self.num_processes if running or self._dispatcher.has_work() else 0
+        if self._state == self.TERMINATE:
+            return 0
+        closing = self._state == self.CLOSE
+        return 0 if closing and not self._dispatcher.has_work() else self.num_processes
 
     # -- the end
 
@@ -419,16 +428,14 @@ class TaskPool(BasePool):
 def _signal_number(value: int | str | None) -> int:
     """Return the number of a signal given by number or name (``KILL`` or ``SIGKILL``)."""
     if value is None:
-        return signal.SIGTERM
+        return int(signal.SIGTERM)
     if isinstance(value, str):
         name = value.upper()
-        return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
+        return int(signal.Signals[name if name.startswith("SIG") else f"SIG{name}"])
     return int(value)
 
 
 def _lose(job: Job, signum: int) -> None:
-    from billiard.exceptions import Terminated
-
     try:
         job.on_lost(Terminated(signum))
     except Exception:

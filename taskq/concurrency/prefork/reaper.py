@@ -88,8 +88,10 @@ class Reaper:
     def _lost(self, child: Child) -> list[tuple[int, Job]]:
         """Return what the child was running; what it had read and not begun goes back."""
         begun = child.page.slots[BEGUN]
-        lost = [(seq, job) for seq, job in child.queue if seq <= begun]
-        self._dispatcher.give_back(job for seq, job in child.queue if seq > begun)
+        doomed = child.doom.seq if child.doom is not None else 0
+        lost = [(seq, job) for seq, job in child.queue if seq <= begun or seq == doomed]
+        unharmed = [job for seq, job in child.queue if seq > begun and seq != doomed]
+        self._dispatcher.give_back(unharmed)
         child.queue.clear()
         child.load = 0
         return lost
@@ -98,6 +100,8 @@ class Reaper:
         doom = child.doom
         error: Exception
         if doom is not None and doom.seq == seq:
+            if doom.silent:
+                return
             error = Terminated(doom.signum)
         else:
             error = WorkerLostError(

@@ -241,3 +241,27 @@ def ignore_sigterm_from_outside() -> str:
 
 def stdin_is_empty() -> str:
     return sys.stdin.read()
+
+
+# -- driving a pool
+
+
+def run(pool: Any, *jobs: RecordingJob, timeout: float = 20.0) -> None:
+    """Submit jobs, and turn the pool until all of them have ended."""
+    for job in jobs:
+        pool.submit(job)
+    wait(pool, *jobs, timeout=timeout)
+
+
+def wait(pool: Any, *jobs: RecordingJob, timeout: float = 20.0) -> None:
+    """Turn the pool until submitted jobs have ended."""
+    turn_until(pool, lambda: all(job.done for job in jobs), timeout)
+
+
+def turn_until(pool: Any, condition: Any, timeout: float = 20.0) -> None:
+    """Turn the pool's loop until ``condition()`` holds; fail after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        remaining = deadline - time.monotonic()
+        assert remaining > 0, f"not reached in {timeout} seconds"
+        pool.pump(min(remaining, 0.1))

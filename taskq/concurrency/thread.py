@@ -1,0 +1,312 @@
+"""The thread pool: tasks run in threads of the worker's process.
+
+For tasks that wait (for the network, for disks) more than they compute.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+from typing import Any
+from uuid import uuid4
+
+from billiard.exceptions import Terminated
+
+from taskq import signals
+from taskq.app import trace
+from taskq.concurrency.base import BasePool, apply_target, log_callback_error
+from taskq.concurrency.executors import EXECUTE_TASK
+from taskq.concurrency.jobs import Job, PoolResult, RunningJob, escaped
+from taskq.concurrency.loop import PoolLoop
+from taskq.concurrency.refusals import LimitRefusal
+from taskq.concurrency.runtimes import Runtimes
+
+__all__ = ("TaskPool",)
+
+logger = logging.getLogger(__name__)
+
+
+class Ticket:
+    """One job, or one call, on its way through the pool."""
+
+    __slots__ = ("call", "job", "outcome", "raised", "started", "taken")
+
+    def __init__(self, job: Job | None, call: Callable[[], None] | None = None) -> None:
+        self.job = job
+        self.call = call
+        #: Whoever pops its only element has the ticket: a thread to run it, or its canceller.
+        self.taken = [True]
+        #: Unix time at which a thread began with it; 0 before.
+        self.started = 0.0
+        self.outcome: Any = None
+        #: What the executor raised instead of returning an outcome.
+        self.raised: Exception | None = None
+
+
+class ApplyResult:
+    """A handle on a call, with the methods that the worker uses."""
+
+    def __init__(self, result: PoolResult) -> None:
+        self.f = result
+        self.get = result.get
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait until the call has ended, at most ``timeout`` seconds."""
+        self.f.wait(timeout)
+
+
+class TaskPool(BasePool):
+    """A bounded number of threads, started as they are needed."""
+
+    limit: int
+    body_can_be_buffer = True
+    signal_safe = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.limit = self.limit or os.cpu_count() or 1
+        self._loop = PoolLoop()
+        self._loop.on_wake(self._collect)
+        self._runtimes = Runtimes()
+        self._refusal = LimitRefusal("threads", self.options)
+        self._pending: deque[Job] = deque()
+        # To the threads; None tells the one that gets it to end.
+        self._tickets: SimpleQueue[Ticket | None] = SimpleQueue()
+        # From the threads: (ticket, has it ended).
+        self._news: deque[tuple[Ticket, bool]] = deque()
+        self._handed: dict[int, Ticket] = {}
+        self._threads: set[threading.Thread] = set()
+        self._calls = 0
+        self._numbers = 0
+
+    # -- life
+
+    def on_start(self) -> None:
+        """Prepare the process to run tasks."""
+        initargs: tuple[Any, ...] = self.options.get("initargs") or ()
+        app = self.app if self.app is not None else (initargs[0] if initargs else None)
+        if app is not None and self.executor.name == EXECUTE_TASK:
+            trace.setup_worker_optimizations(app, initargs[1] if len(initargs) > 1 else None)
+        signals.worker_process_init.send(sender=None)
+
+    def register_with_event_loop(self, loop: Any) -> None:
+        """Follow kombu's hub ``loop``; again after each reset of the hub."""
+        self._loop.attach(loop, self.flush_dispatch)
+
+    def on_stop(self) -> None:
+        """Finish every job that was submitted, then end the threads."""
+        self._state = self.CLOSE
+        self.flush()
+        self._end_threads()
+        for thread in list(self._threads):
+            thread.join()
+        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+        self._loop.close()
+
+    def on_terminate(self) -> None:
+        """Start nothing more. Threads can't be killed: what runs goes on until the process ends.
+
+        Jobs that were acknowledged and never began get ``on_lost(Terminated)``.
+        """
+        self._pending.clear()
+        for ticket in list(self._handed.values()):
+            if _claim(ticket):
+                del self._handed[id(ticket)]
+                if ticket.job is not None and ticket.job.early_ack:
+                    ticket.job.on_lost(Terminated(int(signal.SIGTERM)))
+        self._end_threads()
+
+    def flush(self) -> None:
+        """Wait until everything that was submitted has ended."""
+        while self._pending or self._handed or self._news or self._calls:
+            self.pump()
+
+    def pump(self, timeout: float | None = None) -> None:
+        """Turn the pool's own loop once: for waiting while the worker's loop does not run."""
+        self.flush_dispatch()
+        self._loop.turn(timeout)
+        self.flush_dispatch()
+
+    def grow(self, n: int = 1) -> None:
+        """Allow ``n`` more threads."""
+        self.limit += n
+
+    def shrink(self, n: int = 1) -> None:
+        """Allow ``n`` threads less.
+
+        Raises:
+            ValueError: none would be left.
+        """
+        if n >= self.limit:
+            raise ValueError(f"Can't shrink the pool by {n}: it has {self.limit} threads")
+        self.limit -= n
+        for _ in range(len(self._threads) - self.limit):
+            self._tickets.put(None)
+
+    # -- jobs
+
+    def submit(self, job: Job) -> None:
+        """Run ``job`` in a thread, at the next flush or later."""
+        self._refusal.check(job)
+        self._pending.append(job)
+
+    def flush_dispatch(self) -> None:
+        """Hand over what was submitted: as much as there are threads, and a few short ones more."""
+        pending = self._pending
+        if not pending:
+            return
+        batch: list[Ticket] = []
+        while pending:
+            job = pending[0]
+            handed = len(self._handed) + len(batch)
+            if handed >= self.limit and handed >= self.limit + self._runtimes.window(job.name):
+                break
+            pending.popleft()
+            try:
+                job.on_dispatched()
+            except Exception:
+                log_callback_error(job, "on_dispatched")
+                continue
+            batch.append(Ticket(job))
+        if batch and self.before_dispatch is not None:
+            self.before_dispatch()
+        for ticket in batch:
+            self._handed[id(ticket)] = ticket
+            self._put(ticket)
+
+    def on_apply(
+        self,
+        target: Callable[..., Any],
+        args: Sequence[Any] | None = None,
+        kwargs: dict[str, Any] | None = None,
+        callback: Callable[..., Any] | None = None,
+        accept_callback: Callable[..., Any] | None = None,
+        **_: Any,
+    ) -> ApplyResult:
+        """Call ``target(*args, **kwargs)`` in a thread; the callbacks are called there, too."""
+        result = PoolResult(str(uuid4()))
+
+        def call() -> None:
+            try:
+                apply_target(target, args or (), kwargs, callback, accept_callback)
+            except BaseException as exc:
+                result.settle(None, exc)
+            else:
+                result.settle(None, None)
+
+        self._calls += 1
+        self._put(Ticket(None, call))
+        return ApplyResult(result)
+
+    def cancel_pending(self, job: Job) -> bool:
+        """Take back ``job`` if no thread has begun it; True if it never will."""
+        for position, other in enumerate(self._pending):
+            if other is job:
+                del self._pending[position]
+                return True
+        for ticket in list(self._handed.values()):
+            if ticket.job is job and _claim(ticket):
+                del self._handed[id(ticket)]
+                return True
+        return False
+
+    def take_back(self) -> list[Job]:
+        """Take back every job that no thread has begun, oldest first."""
+        handed = [t.job for t in list(self._handed.values()) if t.job is not None]
+        jobs = [job for job in handed if self.cancel_pending(job)]
+        jobs.extend(self._pending)
+        self._pending.clear()
+        return jobs
+
+    def jobs(self) -> list[RunningJob]:
+        """Return what the threads are running."""
+        return [
+            RunningJob(ticket.job, os.getpid(), ticket.started)
+            for ticket in list(self._handed.values())
+            if ticket.started and ticket.job is not None
+        ]
+
+    def free_slots(self) -> int:
+        """Return how many more jobs would start at once."""
+        return max(0, self.limit - len(self._handed) - len(self._pending))
+
+    # -- threads
+
+    def _put(self, ticket: Ticket) -> None:
+        self._tickets.put(ticket)
+        if len(self._threads) < min(self.limit, len(self._handed) + self._calls):
+            self._numbers += 1
+            thread = threading.Thread(
+                target=self._work, name=f"ThreadPoolWorker-{self._numbers}", daemon=True
+            )
+            self._threads.add(thread)
+            thread.start()
+
+    def _work(self) -> None:
+        """What each thread does: take a ticket, run it, report."""
+        get, news, wake = self._tickets.get, self._news, self._loop.wake
+        window = self._runtimes.window
+        while (ticket := get()) is not None:
+            if not _claim(ticket):
+                continue
+            if ticket.job is None:
+                if ticket.call is not None:
+                    ticket.call()
+            else:
+                ticket.started = time.time()
+                news.append((ticket, False))
+                if not window(ticket.job.name):
+                    # Short tasks end before the loop could act on their beginning.
+                    wake()
+                try:
+                    ticket.outcome = self.executor.execute(ticket.job.payload)
+                except BaseException as exc:
+                    ticket.raised = escaped(exc)
+            news.append((ticket, True))
+            wake()
+        self._threads.discard(threading.current_thread())
+
+    def _end_threads(self) -> None:
+        for _ in list(self._threads):
+            self._tickets.put(None)
+
+    def _collect(self) -> None:
+        """Hand what the threads reported to the jobs, in the loop's thread."""
+        news = self._news
+        while news:
+            ticket, ended = news.popleft()
+            job = ticket.job
+            if job is None:
+                self._calls -= 1
+                continue
+            try:
+                if not ended:
+                    job.on_started(os.getpid(), ticket.started)
+                    continue
+                del self._handed[id(ticket)]
+                if ticket.raised is not None:
+                    job.on_lost(ticket.raised)
+                    continue
+                self._runtimes.observe(job.name, ticket.outcome.runtime)
+                job.on_outcome(ticket.outcome)
+            except Exception:
+                log_callback_error(job, "a callback")
+
+    def _get_info(self) -> dict[str, Any]:
+        info = super()._get_info()
+        info.update({"max-concurrency": self.limit, "threads": len(self._threads)})
+        return info
+
+
+def _claim(ticket: Ticket) -> bool:
+    """Take the right to run or to cancel ``ticket``; only one caller in any thread gets it."""
+    try:
+        return ticket.taken.pop()
+    except IndexError:
+        return False
