@@ -45,7 +45,9 @@ class Trap:
 class UnitLogging(Logging):
     """Logging that believes it was set up, so that tests keep their own."""
 
-    _setup = True
+    def __init__(self, app: Any) -> None:
+        super().__init__(app)
+        type(self)._setup = True
 
 
 def TestApp(  # noqa: N802 - the public name
