@@ -180,7 +180,7 @@ def _app_or_default_trace(app: Any = None) -> Any:
         return app
     current = _tls.current_app
     if current is not None:
-        print("-- RETURNING TO CURRENT APP --", file=sys.stderr)  # noqa: T201
+        print("-- RETURNING TO CURRENT APP --", file=sys.stderr)
         return current
     if threading.current_thread() is threading.main_thread():
         raise RuntimeError("no app was passed and there is no current app in the main thread")

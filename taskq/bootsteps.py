@@ -243,7 +243,7 @@ class Blueprint:
         """
         self._debug("Preparing bootsteps.")
         order = self.order = []
-        steps = self.steps = self.claim_steps()  # type: ignore[assignment]
+        steps = self.steps = self.claim_steps()
         self._debug("Building graph...")
         for step_type in self._finalize_steps(steps):
             step = step_type(parent, **kwargs)
@@ -282,9 +282,7 @@ class Blueprint:
         last = self._find_last()
         self._firstpass(steps)
         pairs = ((step, step.requires) for step in steps.values())
-        graph = self.graph = DependencyGraph(
-            pairs, formatter=self.GraphFormatter(root=last)
-        )
+        graph = self.graph = DependencyGraph(pairs, formatter=self.GraphFormatter(root=last))
         if last:
             for step in graph:
                 if step != last:

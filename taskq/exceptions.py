@@ -5,7 +5,6 @@ Raised everywhere; kombu's, billiard's and click's are imported only when they a
 
 from __future__ import annotations
 
-import numbers
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from taskq.utils.lazymodule import lazy_attributes
@@ -87,7 +86,7 @@ if not TYPE_CHECKING:
 def reraise(
     tp: type[BaseException], value: BaseException, tb: TracebackType | None = None
 ) -> NoReturn:
-    """Raise ``value`` with traceback ``tb`` (``tp`` is there for symmetry with ``sys.exc_info()``)."""
+    """Raise ``value`` with traceback ``tb``; ``tp`` is there to take ``*sys.exc_info()``."""
     if value.__traceback__ is not tb:
         raise value.with_traceback(tb)
     raise value
@@ -180,7 +179,7 @@ class Retry(TaskPredicate):
     def __init__(
         self,
         message: str | None = None,
-        exc: BaseException | str | None = None,
+        exc: Any = None,
         when: float | datetime | None = None,
         is_eager: bool = False,
         sig: Any = None,
@@ -198,7 +197,7 @@ class Retry(TaskPredicate):
 
     def humanize(self) -> str:
         """Return when the next try is, as words: ``in 10s`` or ``at 2030-01-01 ...``."""
-        if isinstance(self.when, numbers.Number):
+        if isinstance(self.when, (int, float)):
             return f"in {self.when}s"
         return f"at {self.when}"
 

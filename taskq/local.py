@@ -81,7 +81,7 @@ class Proxy:
     @property
     def __name__(self) -> str:
         own = object.__getattribute__(self, "_Proxy__custom_name")
-        return own if own is not None else self._get_current_object().__name__
+        return str(own if own is not None else self._get_current_object().__name__)
 
     def _get_class(self) -> type:
         return self._get_current_object().__class__  # type: ignore[no-any-return]
@@ -166,7 +166,7 @@ class Proxy:
         return iter(self._get_current_object())
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self._get_current_object())
+        return reversed(self._get_current_object())  # type: ignore[no-any-return]
 
     def __getitem__(self, key: Any) -> Any:
         return self._get_current_object()[key]
@@ -284,15 +284,19 @@ def _unary(operation: Callable[[Any], Any]) -> Callable[[Proxy], Any]:
 _BINARY = "add sub mul truediv floordiv mod lshift rshift and xor or matmul"
 _UNARY = "neg pos abs invert"
 
-for _name in _BINARY.split():
-    _operation = getattr(operator, f"__{_name}__")
-    setattr(Proxy, f"__{_name}__", _binary(_operation))
-    setattr(Proxy, f"__r{_name}__", _reflected(_operation))
-Proxy.__rpow__ = _reflected(pow)  # type: ignore[attr-defined]
-Proxy.__rdivmod__ = _reflected(divmod)  # type: ignore[attr-defined]
-for _name in _UNARY.split():
-    setattr(Proxy, f"__{_name}__", _unary(getattr(operator, f"__{_name}__")))
-del _name, _operation
+
+def _add_operators() -> None:
+    for name in _BINARY.split():
+        operation = getattr(operator, f"__{name}__")
+        setattr(Proxy, f"__{name}__", _binary(operation))
+        setattr(Proxy, f"__r{name}__", _reflected(operation))
+    for name in _UNARY.split():
+        setattr(Proxy, f"__{name}__", _unary(getattr(operator, f"__{name}__")))
+    Proxy.__rpow__ = _reflected(pow)  # type: ignore[attr-defined]
+    Proxy.__rdivmod__ = _reflected(divmod)  # type: ignore[attr-defined]
+
+
+_add_operators()
 
 
 class _ProxyDoc(_ClassText):
@@ -315,8 +319,8 @@ _UNSET = object()
 class PromiseProxy(Proxy):
     """Proxy that calls its function once, at the first use, and keeps the object.
 
-    ``__evaluated__()`` tells whether that has happened, ``__maybe_evaluate__()`` makes it happen and
-    returns the object, and ``__then__(fun, *args, **kwargs)`` calls ``fun`` afterwards (at once if
+    ``__evaluated__()`` tells whether that has happened; ``__maybe_evaluate__()`` makes it happen
+    and returns the object; ``__then__(fun, *args, **kwargs)`` calls ``fun`` afterwards (at once if
     it has happened already).
     """
 

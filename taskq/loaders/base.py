@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from taskq import signals
@@ -28,9 +28,12 @@ __all__ = ("BaseLoader",)
 CONFIG_INVALID_NAME = """\
 Error: Module '{module}' doesn't exist, or it's not a valid Python module name.
 """
-CONFIG_WITH_SUFFIX = CONFIG_INVALID_NAME + """\
+CONFIG_WITH_SUFFIX = (
+    CONFIG_INVALID_NAME
+    + """\
 Did you mean '{suggest}'?
 """
+)
 
 #: Environment variables that name the configuration module, the first that is set counts.
 CONFIG_MODULE_ENV = ("TASKQ_CONFIG_MODULE", "CELERY_CONFIG_MODULE")
@@ -61,7 +64,7 @@ class BaseLoader:
 
     def now(self, utc: bool = True) -> datetime:
         """Return the current time, in UTC or (naive) in the machine's zone."""
-        return datetime.now(timezone.utc) if utc else datetime.now()  # noqa: DTZ005
+        return datetime.now(UTC) if utc else datetime.now()
 
     # -- hooks
 
@@ -176,7 +179,7 @@ class BaseLoader:
         extra_types: Mapping[str, Callable[[Any], Any]] | None = None,
         override_types: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Parse settings from the command line, see :func:`taskq.loaders.cmdline.parse_settings`."""
+        """Parse settings from the command line; see ``taskq.loaders.cmdline``."""
         return parse_settings(args, namespace, re_type, extra_types, override_types)
 
     def read_configuration(self, env: str = "CELERY_CONFIG_MODULE") -> Any:

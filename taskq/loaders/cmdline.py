@@ -36,7 +36,7 @@ def parse_settings(
     """Return the settings in ``args``, converted to their types.
 
     Parameters:
-        args: ``key=value`` texts. The key is a setting's name, or ``section.name``, or ``.name`` for
+        args: ``key=value`` texts. The key is a setting's name, ``section.name``, or ``.name`` for
             a name in ``namespace``; the value may begin with ``(type)``, such as ``(dict)``.
         namespace: section of keys that begin with a dot.
         re_type: what a type before a value looks like.

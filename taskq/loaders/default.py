@@ -36,7 +36,7 @@ class Loader(BaseLoader):
         """Return settings as a mapping."""
         return DictAttribute(settingsdict)
 
-    def read_configuration(self, fail_silently: bool = True) -> Any:
+    def read_configuration(self, fail_silently: Any = True) -> Any:
         """Read the configuration module.
 
         Parameters:

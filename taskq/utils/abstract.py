@@ -16,7 +16,7 @@ def _hasattr(C: type, attr: str) -> bool:
     return any(attr in base.__dict__ for base in C.__mro__)
 
 
-class _AbstractClass(metaclass=ABCMeta):
+class _AbstractClass(metaclass=ABCMeta):  # noqa: B024 - subclasses add the methods
     __required_attributes__: frozenset[str] = frozenset()
 
     @classmethod
@@ -32,7 +32,7 @@ class _AbstractClass(metaclass=ABCMeta):
         return ABCMeta.register(cls, other)
 
 
-class CallableTask(_AbstractClass, Callable):  # type: ignore[misc]
+class CallableTask(_AbstractClass, Callable):  # type: ignore[misc,type-arg]
     """Something with ``delay``, ``apply_async`` and ``apply``."""
 
     __required_attributes__ = frozenset({"delay", "apply_async", "apply"})
@@ -57,9 +57,7 @@ class CallableTask(_AbstractClass, Callable):  # type: ignore[misc]
 class CallableSignature(CallableTask):
     """Something with all that a signature has."""
 
-    __required_attributes__ = frozenset(
-        {"clone", "freeze", "set", "link", "link_error", "__or__"}
-    )
+    __required_attributes__ = frozenset({"clone", "freeze", "set", "link", "link_error", "__or__"})
 
     @property
     @abstractmethod
@@ -152,5 +150,5 @@ class CallableSignature(CallableTask):
         """Apply the signature and wait for the result."""
 
     @classmethod
-    def __subclasshook__(cls, C: type) -> Any:
+    def __subclasshook__(cls, C: Any) -> Any:
         return cls._subclasshook_using(CallableSignature, C)

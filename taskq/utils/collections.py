@@ -35,9 +35,7 @@ __all__ = (
     "lpmerge",
 )
 
-REPR_LIMITED_SET = (
-    "<{name}({size}): maxlen={0.maxlen}, expires={0.expires}, minlen={0.minlen}>"
-)
+REPR_LIMITED_SET = "<{name}({size}): maxlen={0.maxlen}, expires={0.expires}, minlen={0.minlen}>"
 
 
 def force_mapping(m: Any) -> Any:
@@ -69,12 +67,10 @@ class AttributeDictMixin:
         try:
             return self[k]  # type: ignore[index]
         except KeyError:
-            raise AttributeError(
-                f"{type(self).__name__!r} object has no attribute {k!r}"
-            ) from None
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {k!r}") from None
 
     def __setattr__(self, key: str, value: Any) -> None:
-        self[key] = value  # type: ignore[index]
+        self[key] = value
 
 
 class AttributeDict(dict[str, Any], AttributeDictMixin):
@@ -389,9 +385,9 @@ class LimitedSet:
     def __init__(
         self, maxlen: int = 0, expires: float = 0, data: Any = None, minlen: int = 0
     ) -> None:
-        self.maxlen = 0 if maxlen is None else maxlen
-        self.minlen = 0 if minlen is None else minlen
-        self.expires = 0 if expires is None else expires
+        self.maxlen = maxlen or 0
+        self.minlen = minlen or 0
+        self.expires = expires or 0
         self._data: dict[Any, tuple[float, Any]] = {}
         self._heap: list[tuple[float, Any]] = []
         if data:
@@ -609,7 +605,7 @@ class Messagebuffer(Evictable):
         return item in self.data
 
     def __reversed__(self) -> Iterator[Any]:
-        return reversed(self.data)
+        return reversed(self.data)  # type: ignore[no-any-return]
 
     def __getitem__(self, index: Any) -> Any:
         return self.data[index]

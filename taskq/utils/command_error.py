@@ -13,7 +13,7 @@ class CeleryCommandException(ClickException):
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message=message)
-        self.exit_code = exit_code
+        vars(self)["exit_code"] = exit_code  # click types it as an attribute of the class only
 
 
 CeleryCommandException.__module__ = "taskq.exceptions"

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from taskq.local import try_import
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
-try:
-    from psutil import Process
-except ImportError:
-    Process = None
+#: psutil's class, None if it is not installed.
+Process: Any = getattr(try_import("psutil"), "Process", None)
 
 __all__ = (
     "blockdetection",
@@ -100,13 +100,13 @@ def memdump(samples: int = 10, file: Any = None) -> None:
     """
     file = sys.stdout if file is None else file
     if ps() is None:
-        print("- rss: (psutil not installed).", file=file)  # noqa: T201
+        print("- rss: (psutil not installed).", file=file)
         return
     previous, after = _memdump(samples)
-    print("- rss (sample):", file=file)  # noqa: T201
+    print("- rss (sample):", file=file)
     for memory in previous:
-        print(f"-    > {memory},", file=file)  # noqa: T201
-    print(f"- rss (end): {after}.", file=file)  # noqa: T201
+        print(f"-    > {memory},", file=file)
+    print(f"- rss (end): {after}.", file=file)
 
 
 def sample(x: Sequence[Any], n: int, k: int = 0) -> Iterator[Any]:
@@ -170,9 +170,9 @@ def cry(out: Any = None, sepchr: str = "=", seplen: int = 49) -> str | None:
         thread = threads.get(ident)
         if thread is None:
             continue  # Ended meanwhile.
-        print(f"{thread.name}\n{separator}", file=file)  # noqa: T201
+        print(f"{thread.name}\n{separator}", file=file)
         traceback.print_stack(frame, file=file)
-        print(f"{separator}\nLOCAL VARIABLES\n{separator}", file=file)  # noqa: T201
+        print(f"{separator}\nLOCAL VARIABLES\n{separator}", file=file)
         pprint(frame.f_locals, stream=file)
-        print("\n", file=file)  # noqa: T201
+        print("\n", file=file)
     return file.getvalue() if out is None else None

@@ -59,7 +59,7 @@ def from_utf8(s: Any, *args: Any, **kwargs: Any) -> Any:
 
 def ensure_bytes(s: Any) -> bytes:
     """Return ``s`` as bytes, by way of ``str`` if it is neither text nor bytes."""
-    return s if isinstance(s, bytes) else str_to_bytes(str(s))  # type: ignore[no-any-return]
+    return s if isinstance(s, bytes) else str(s).encode()
 
 
 def default_encode(obj: Any) -> Any:

@@ -256,9 +256,7 @@ def first(predicate: Callable[[T], Any] | None, it: Iterable[T]) -> T | None:
     return None
 
 
-def firstmethod(
-    method: str, on_call: Callable[..., Any] | None = None
-) -> Callable[..., Any]:
+def firstmethod(method: str, on_call: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """Return a function that calls ``method`` of one object after the other.
 
     It takes the objects and the method's arguments and returns the first answer that is not None.
@@ -322,7 +320,7 @@ def maybe(typ: Callable[[Any], T], val: Any) -> T | None:
 
 def seq_concat_item(seq: Any, item: Any) -> Any:
     """Return a list or tuple (as ``seq`` is) of the items of ``seq`` and ``item``."""
-    return seq + (item,) if isinstance(seq, tuple) else seq + [item]
+    return (*seq, item) if isinstance(seq, tuple) else [*seq, item]
 
 
 def seq_concat_seq(a: Any, b: Any) -> Any:

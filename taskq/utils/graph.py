@@ -203,15 +203,8 @@ class DependencyGraph:
     def repr_node(self, obj: Any, level: int = 1, fmt: str = "{0}({1})") -> str:
         """Return ``obj`` and below it, indented, what it depends on."""
         lines = [fmt.format(obj, self.valency_of(obj))]
-        for dependency in self[obj] if obj in self else ():
-            indented = fmt.format(dependency, self.valency_of(dependency)).rjust(0)
-            lines.append("     " * level + indented)
-            lines.extend(
-                self.repr_node(node, level + 1, fmt)
-                if node in self and self[node]
-                else "     " * (level + 1) + fmt.format(node, self.valency_of(node))
-                for node in (self[dependency] if dependency in self else ())
-            )
+        for dependency in self.adjacent.get(obj, ()):
+            lines.append("     " * level + self.repr_node(dependency, level + 1, fmt))
         return "\n".join(lines)
 
 
@@ -274,7 +267,7 @@ class GraphFormatter:
 
     def attrs(self, d: Mapping[str, Any] | None, scheme: Mapping[str, Any] | None = None) -> str:
         """Return attributes ``d`` over those of ``scheme`` over those of everything."""
-        merged = dict(self.scheme, **(scheme or {}), **{})
+        merged = dict(self.scheme, **(scheme or {}))
         merged.update(d or {})
         return self._attrsep.join(safe_str(self.attr(key, merged[key])) for key in merged)
 

@@ -73,7 +73,11 @@ def _bare_logger(name: str) -> logging.Logger:
     return logger
 
 
-def logger_isa(l: logging.Logger, p: logging.Logger, max: int = 1000) -> bool:
+def logger_isa(
+    l: logging.Logger,  # noqa: E741 - Celery's name
+    p: logging.Logger,
+    max: int = 1000,
+) -> bool:
     """Return True if logger ``l`` is ``p`` or below it.
 
     Raises RuntimeError after ``max`` ancestors, since then the loggers form a cycle.
@@ -233,7 +237,7 @@ class LoggingProxy:
     def _write_plainly(self, data: str | bytes) -> int:
         text = safe_str(data)
         if sys.__stderr__ is not None:
-            print(text, file=sys.__stderr__)  # noqa: T201
+            print(text, file=sys.__stderr__)
         return len(text)
 
     def writelines(self, sequence: Iterable[str | bytes]) -> None:
@@ -274,6 +278,6 @@ def get_multiprocessing_logger() -> Any:
 
 def reset_multiprocessing_logger() -> None:
     """Have billiard set up its logger anew."""
-    util = sys.modules.get("billiard.util")
+    util: Any = sys.modules.get("billiard.util")
     if util is not None and hasattr(util, "_logger"):
         util._logger = None

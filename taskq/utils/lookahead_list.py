@@ -120,12 +120,13 @@ def _reading_all(name: str) -> Any:
     return method
 
 
-# Whatever else a list can do needs all items.
-for _name in (
+#: Whatever else a list can do needs all items.
+_WHOLE_LIST_METHODS = (
     "append count extend index insert pop remove reverse sort copy clear "
     "__add__ __contains__ __delitem__ __eq__ __ge__ __gt__ __iadd__ __imul__ __le__ __lt__ "
     "__mul__ __ne__ __reversed__ __rmul__ __setitem__"
-).split():
+)
+for _name in _WHOLE_LIST_METHODS.split():
     setattr(_regen, _name, _reading_all(_name))
 del _name
-_regen.__hash__ = None  # type: ignore[assignment]
+_regen.__hash__ = None

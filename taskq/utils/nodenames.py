@@ -50,7 +50,7 @@ def gethostname() -> str:
 
 
 def worker_direct(hostname: str | Queue) -> Queue:
-    """Return the queue that only worker ``hostname`` consumes from; a queue is returned unchanged."""
+    """Return the queue that only worker ``hostname`` consumes from; a queue stays itself."""
     from taskq.utils.direct_queue import direct_queue
 
     return direct_queue(hostname)

@@ -10,7 +10,7 @@ from typing import Any
 from kombu.utils.functional import lazy
 
 
-class mlazy(lazy):  # type: ignore[misc]
+class mlazy(lazy):
     """A ``lazy`` that computes its value once."""
 
     #: True after the value was computed.

@@ -69,7 +69,7 @@ def find_pickleable_exception(
             loads(dumps(substitute))
         except Exception:
             continue
-        return substitute
+        return substitute  # type: ignore[no-any-return]
     return None
 
 

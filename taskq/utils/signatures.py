@@ -38,7 +38,7 @@ def head_from_fun(fun: Callable[..., Any], bound: bool = False) -> Callable[...,
         name = "head"
     namespace: dict[str, Any] = {"__name__": getattr(fun, "__module__", None) or __name__}
     source = f"def {name}({_head(parameters)}):\n    return 1\n"
-    exec(source, namespace)  # noqa: S102 - made of parameter names only
+    exec(source, namespace)
     return namespace[name]  # type: ignore[no-any-return]
 
 
@@ -72,9 +72,7 @@ def fun_takes_argument(name: str, fun: Callable[..., Any], position: int | None 
         position: the argument may also be passed as the ``position``-th, under any name.
     """
     parameters = _parameters(fun)
-    positional = [
-        p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     for kind in (Parameter.VAR_KEYWORD, Parameter.VAR_POSITIONAL):
         for parameter in parameters:
             if parameter.kind is kind:

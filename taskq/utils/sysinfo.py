@@ -68,7 +68,7 @@ class CpuBudget(NamedTuple):
     """How many processors there are for this process."""
 
     #: Processes to start.
-    count: int
+    count: int  # type: ignore[assignment] # Celery's name, and also a method of tuples
     #: Processors that this process may run on.
     available: int
     #: Processors' worth of time that the control group allows, if it limits that.

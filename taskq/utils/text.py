@@ -60,7 +60,7 @@ def fill_paragraphs(s: str, width: int, sep: str = "\n") -> str:
     return sep.join(fill(paragraph, width) for paragraph in s.split(sep))
 
 
-def join(l: list[str], sep: str = "\n") -> str:
+def join(l: list[str], sep: str = "\n") -> str:  # noqa: E741 - Celery's name
     """Join the strings that are not empty."""
     return sep.join(item for item in l if item)
 
@@ -150,7 +150,7 @@ def simple_format(
 
     Raises ValueError if a letter is not in ``keys``.
     """
-    if not s or "%" not in s and pattern is RE_FORMAT:
+    if not s or ("%" not in s and pattern is RE_FORMAT):
         return s
 
     def resolve(match: re.Match[str]) -> str:

@@ -70,12 +70,12 @@ def _open_broker_sockets(connection: Any) -> list[Any]:
     # Never `connection.connection`, which would connect; `_connection` is what is open already.
     raw = getattr(connection, "_connection", None)
     transport = getattr(raw, "transport", None)
-    candidates = (getattr(transport, "sock", None), getattr(raw, "sock", None))
-    found = []
-    for sock in candidates:
-        if callable(getattr(sock, "settimeout", None)) and callable(getattr(sock, "fileno", None)):
-            if sock not in found and sock.fileno() != -1:
-                found.append(sock)
+    found: list[Any] = []
+    for owner in (transport, raw):
+        sock: Any = getattr(owner, "sock", None)
+        is_socket = hasattr(sock, "settimeout") and hasattr(sock, "fileno")
+        if is_socket and sock not in found and sock.fileno() != -1:
+            found.append(sock)
     return found
 
 
@@ -101,7 +101,7 @@ class bgThread(threading.Thread):
         """Write ``msg % fmt`` and the current traceback to stderr."""
         import traceback
 
-        print(msg.format(*fmt), file=sys.stderr)  # noqa: T201
+        print(msg.format(*fmt), file=sys.stderr)
         traceback.print_exc(None, sys.stderr)
 
     def run(self) -> None:

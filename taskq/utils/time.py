@@ -6,7 +6,7 @@ Used by schedules, message building and the worker.
 from __future__ import annotations
 
 import time as _time
-from datetime import date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import timezone as datetime_timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -106,7 +106,7 @@ class LocalTimezone(tzinfo):
 
     def fromutc(self, dt: datetime) -> datetime:
         """Return the local time of UTC time ``dt`` (whose zone is set to this one)."""
-        stamp = dt.replace(tzinfo=datetime_timezone.utc).timestamp()
+        stamp = dt.replace(tzinfo=UTC).timestamp()
         local = _time.localtime(stamp)
         offset = timedelta(seconds=local.tm_gmtoff)
         return (dt + offset).replace(tzinfo=self)
@@ -222,7 +222,7 @@ def remaining(
         relative: round the end down to the unit of ``ends_in``.
     """
     start = _aware(start)
-    now = datetime.now(datetime_timezone.utc) if now is None else _aware(now)
+    now = datetime.now(UTC) if now is None else _aware(now)
     if isinstance(ends_in, timedelta):
         end = add_seconds_to_datetime(start, ends_in.total_seconds())
         if relative:
@@ -235,14 +235,14 @@ def remaining(
 
 
 def _aware(dt: datetime) -> datetime:
-    return dt.replace(tzinfo=datetime_timezone.utc) if dt.tzinfo is None else dt
+    return dt.replace(tzinfo=UTC) if dt.tzinfo is None else dt
 
 
 def add_seconds_to_datetime(dt: datetime, seconds: float) -> datetime:
     """Return ``dt`` plus so many seconds of real time, whatever clocks do meanwhile."""
     if dt.tzinfo is None:
         return dt + timedelta(seconds=seconds)
-    moment = dt.astimezone(datetime_timezone.utc) + timedelta(seconds=seconds)
+    moment = dt.astimezone(UTC) + timedelta(seconds=seconds)
     return moment.astimezone(dt.tzinfo)
 
 
@@ -251,7 +251,7 @@ def subtract_datetimes(end: datetime, start: datetime) -> timedelta:
     if end.tzinfo is None or start.tzinfo is None:
         return end - start
     # Within one zone Python subtracts what clocks show.
-    utc = datetime_timezone.utc
+    utc = UTC
     return end.astimezone(utc) - start.astimezone(utc)
 
 
@@ -341,7 +341,7 @@ def make_aware(dt: datetime, tz: tzinfo) -> datetime:
     dt = dt.replace(tzinfo=tz, fold=0)
     if isinstance(tz, datetime_timezone):
         return dt
-    utc = datetime_timezone.utc
+    utc = UTC
     # Only a time that does not exist changes on the way to UTC and back.
     return dt.astimezone(utc).astimezone(tz).replace(fold=0)
 
@@ -360,9 +360,7 @@ def to_utc(dt: datetime) -> datetime:
     return dt.astimezone(timezone.utc)
 
 
-def maybe_make_aware(
-    dt: datetime, tz: tzinfo | None = None, naive_as_utc: bool = True
-) -> datetime:
+def maybe_make_aware(dt: datetime, tz: tzinfo | None = None, naive_as_utc: bool = True) -> datetime:
     """Return ``dt`` with a zone; one that has a zone is returned unchanged.
 
     Parameters:

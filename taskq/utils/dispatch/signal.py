@@ -14,7 +14,7 @@ from taskq.local import PromiseProxy, Proxy
 from taskq.utils.signatures import fun_accepts_kwargs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 __all__ = ("Signal",)
 
@@ -207,7 +207,7 @@ class Signal:
         sender_id = _identity(sender)
         found = []
         for (_, wanted), entry in receivers:
-            if wanted == _NO_SENDER or wanted == sender_id:
+            if wanted in (_NO_SENDER, sender_id):
                 receiver = entry() if isinstance(entry, weakref.ReferenceType) else entry
                 if receiver is not None:
                     found.append(receiver)

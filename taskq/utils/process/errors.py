@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def get_errno_name(n: Any) -> Any:
-    """Return the number of an error given by name (``"ENOENT"``); a number is returned unchanged."""
+    """Return the number of an error given by name (``"ENOENT"``); a number stays itself."""
     return getattr(errno, n) if isinstance(n, str) else n
 
 

@@ -9,7 +9,13 @@ import atexit
 import errno
 import os
 import sys
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from taskq.local import try_import
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: The file must be new, so of two processes only one can make it.
 PIDFILE_FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -85,37 +91,89 @@ class Pidfile:
 
     def remove_if_stale(self) -> bool:
         """Remove the file if no such process runs; return True if there is none now."""
+        with _exclusively(self.path) as is_ours_to_judge:
+            if not is_ours_to_judge:
+                return not self.is_locked()
+            return self._remove_if_stale()
+
+    def _remove_if_stale(self) -> bool:
         try:
             pid = self.read_pid()
         except ValueError:
-            print("Broken pidfile found - Removing it.", file=sys.stderr)  # noqa: T201
+            print("Broken pidfile found - Removing it.", file=sys.stderr)
             self.remove()
             return True
-        if not pid:
-            self.remove()
-            return True
-        if pid == os.getpid():
-            # In a container our predecessor may have had our id.
+        # Our own id: in a container our predecessor may have had the same.
+        if not pid or pid == os.getpid():
             self.remove()
             return True
         if not _is_running(pid):
-            print("Stale pidfile exists - Removing it.", file=sys.stderr)  # noqa: T201
+            print("Stale pidfile exists - Removing it.", file=sys.stderr)
             self.remove()
             return True
         return False
 
     def write_pid(self) -> None:
-        """Make the file, with our process id in it."""
-        content = f"{os.getpid()}\n"
-        descriptor = os.open(self.path, PIDFILE_FLAGS, PIDFILE_MODE)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(content)
-            file.flush()
-            # After a crash of the machine the file must not be there empty.
-            os.fsync(descriptor)
-        with open(self.path, encoding="ascii") as file:
-            if file.read() != content:
-                raise LockFailed(f"Inconsistency: Pidfile {self.path} content doesn't match")
+        """Make the file, with our process id in it.
+
+        It appears whole: nobody can find it empty, take it for broken and remove it.
+        """
+        draft = f"{self.path}.{os.getpid()}"
+        descriptor = os.open(draft, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, PIDFILE_MODE)
+        try:
+            with os.fdopen(descriptor, "w") as file:
+                file.write(f"{os.getpid()}\n")
+                file.flush()
+                # After a crash of the machine the file must not be there empty.
+                os.fsync(descriptor)
+            _publish(draft, self.path)
+        finally:
+            _unlink(draft)
+
+
+def _publish(draft: str, path: str) -> None:
+    """Give ``draft`` the name ``path`` as well, which must be new."""
+    try:
+        os.link(draft, path)
+    except OSError as exc:
+        if exc.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK):
+            raise
+        # No links on this file system: the file is empty for a moment.
+        with open(draft, "rb") as source:
+            content = source.read()
+        descriptor = os.open(path, PIDFILE_FLAGS, PIDFILE_MODE)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(content)
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass  # That is what we want.
+
+
+@contextmanager
+def _exclusively(path: str) -> Iterator[bool]:
+    """Keep others from judging the file at ``path`` meanwhile.
+
+    Gives False if the file is gone or has been replaced by the time we may look: two processes that
+    both find a stale file must not remove each other's new one.
+    """
+    fcntl = try_import("fcntl")
+    try:
+        file = open(path, "rb")  # noqa: SIM115 - closed below
+    except OSError:
+        yield os.path.exists(path)
+        return
+    with file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            same = os.path.samestat(os.fstat(file.fileno()), os.stat(path))
+        except OSError:
+            same = False
+        yield same
 
 
 PIDFile = Pidfile
@@ -154,12 +212,12 @@ def create_pidlock(pidfile: str) -> Pidfile:
 def _create_pidlock(pidfile: str) -> Pidfile:
     lock = Pidfile(pidfile)
     if lock.is_locked() and not lock.remove_if_stale():
-        print(PIDLOCKED.format(pidfile, lock.read_pid()), file=sys.stderr)  # noqa: T201
+        print(PIDLOCKED.format(pidfile, lock.read_pid()), file=sys.stderr)
         raise SystemExit(_EX_CANTCREAT)
     try:
         lock.acquire()
     except LockFailed as exc:
         # Another process was quicker, or we may not write there.
-        print(f"ERROR: {exc}", file=sys.stderr)  # noqa: T201
+        print(f"ERROR: {exc}", file=sys.stderr)
         raise SystemExit(_EX_CANTCREAT) from exc
     return lock

@@ -13,12 +13,10 @@ if TYPE_CHECKING:
 
 #: Names of all signals of this system.
 SIGNAMES = {
-    name
-    for name in dir(_signal)
-    if name.startswith("SIG") and "_" not in name and name != "SIG"
+    name for name in dir(_signal) if name.startswith("SIG") and "_" not in name and name != "SIG"
 }
-#: Number of each signal -> its name.
-SIGMAP: dict[int, str] = {getattr(_signal, name): name for name in sorted(SIGNAMES)}
+#: Number of each signal -> its name; of two names, the one that is not just an old one.
+SIGMAP: dict[int, str] = {getattr(_signal, name): name for name in sorted(SIGNAMES, reverse=True)}
 
 
 class Signals:
@@ -50,7 +48,7 @@ class Signals:
         """Return the number of a signal."""
         if isinstance(name, int):
             return name
-        if not isinstance(name, str) or not name.isupper():
+        if not str(name).isupper():
             raise TypeError(f"signal name must be uppercase string, not {name!r}")
         if not name.startswith("SIG"):
             name = f"SIG{name}"

@@ -120,10 +120,8 @@ def maybe_drop_privileges(uid: int | str | None = None, gid: int | str | None = 
     """
     if sys.platform == "win32":
         return
-    if os.geteuid():
-        # Not root now, but we could become root again.
-        if not os.getuid():
-            raise SecurityError("contact support")
+    if os.geteuid() and not os.getuid():
+        raise SecurityError("not root now, but able to become root again: start as either")
     wanted_uid = uid and parse_uid(uid)
     wanted_gid = gid and parse_gid(gid)
     if wanted_uid:
