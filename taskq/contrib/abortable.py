@@ -34,7 +34,9 @@ class AbortableAsyncResult(AsyncResult[Any]):
 
 
 class AbortableTask(Task[..., Any]):
-    """Base of tasks that can be aborted; give it as ``base=`` with ``bind=True``::
+    """Base of tasks that can be aborted; give it as ``base=`` with ``bind=True``.
+
+    It looks every now and then whether it should go on::
 
         @app.task(bind=True, base=AbortableTask)
         def export(self, rows):
