@@ -90,10 +90,9 @@ def by_name(
     if backend not in aliases and backend in ABSENT:
         known = ", ".join(sorted(aliases))
         raise ImproperlyConfigured(ABSENT_BACKEND.format(backend, known))
-    if isinstance(backend, str) and backend not in aliases and ":" not in backend:
-        if "." not in backend:
-            known = "known are: " + ", ".join(sorted(aliases))
-            raise ImproperlyConfigured(UNKNOWN_BACKEND.strip().format(backend, known))
+    if isinstance(backend, str) and backend not in aliases and not _is_import_path(backend):
+        known = "known are: " + ", ".join(sorted(aliases))
+        raise ImproperlyConfigured(UNKNOWN_BACKEND.strip().format(backend, known))
     try:
         cls = symbol_by_name(backend, aliases)
     except ValueError as exc:
@@ -129,6 +128,10 @@ def by_url(backend: Any = None, loader: Any = None) -> tuple[Any, str | None]:
             hint = f" (in {maybe_sanitize_url(backend)})"
             raise ImproperlyConfigured(f"{exc}{hint}") from exc
     return by_name(backend, loader), url
+
+
+def _is_import_path(name: str) -> bool:
+    return "." in name or ":" in name
 
 
 def _overrides(loader: Any) -> dict[str, str]:

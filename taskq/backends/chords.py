@@ -157,8 +157,7 @@ class ChordSupport(TaskMarking):
 
     def _registered_task(self, signature: Any) -> Any:
         """Return the task of a signature, None where only its name is known here."""
-        tasks = self.app.tasks
-        return tasks[signature.task] if signature.task in tasks else None
+        return self.app.tasks.get(signature.task)
 
     def _backend_of(self, signature: Any) -> Any:
         return getattr(self._registered_task(signature), "backend", None) or self

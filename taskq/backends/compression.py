@@ -41,11 +41,12 @@ def compress_payload(payload: str | bytes, compression: str) -> bytes:
     """Return the serialized `payload` compressed with the kombu method named `compression`."""
     data = payload.encode() if isinstance(payload, str) else payload
     body, content_type = methods.compress(data, compression)
-    return COMPRESSED_PAYLOAD_MAGIC + content_type.encode() + b"\x00" + body
+    compressed: bytes = COMPRESSED_PAYLOAD_MAGIC + content_type.encode() + b"\x00" + body
+    return compressed
 
 
 def decompress_payload(payload: str | bytes) -> str | bytes:
-    """Return what `compress_payload` was given; a payload that is not compressed comes back as is."""
+    """Return what `compress_payload` was given; what is not compressed comes back as it is."""
     if not isinstance(payload, bytes) or not payload.startswith(COMPRESSED_PAYLOAD_MAGIC):
         return payload
     content_type, _, body = payload[len(COMPRESSED_PAYLOAD_MAGIC) :].partition(b"\x00")

@@ -71,9 +71,9 @@ class _nulldict(dict[Any, Any]):
         """Keep nothing."""
 
     __setitem__ = ignore
-    update = ignore  # type: ignore[assignment]
+    update = ignore
 
-    def setdefault(self, *args: Any, **kwargs: Any) -> None:  # type: ignore[override]
+    def setdefault(self, *args: Any, **kwargs: Any) -> None:
         """Keep nothing."""
 
 
@@ -418,7 +418,7 @@ class BackendCore(ResultCodec):
 
     def task_result_exists(self, task_id: str) -> bool:
         """Tell whether anything is stored for a task, whatever its state."""
-        return self._get_task_meta_for(task_id)["status"] != states.PENDING
+        return bool(self._get_task_meta_for(task_id)["status"] != states.PENDING)
 
     def reload_task_result(self, task_id: str) -> None:
         """Read the meta of a task anew into the cache."""

@@ -66,7 +66,8 @@ def exception_from_stored(stored: Any, serializer: str) -> BaseException | None:
         stored = build_exception(stored)
     if serializer in EXCEPTION_ABLE_CODECS:
         stored = get_pickled_exception(stored)
-    return stored  # type: ignore[no-any-return]
+    error: BaseException = stored
+    return error
 
 
 def build_exception(stored: Any) -> BaseException:
@@ -97,7 +98,7 @@ def find_exception_class(module: str | None, name: str, stored: Any) -> type[Bas
         for part in name.split("."):
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError):
-        return create_exception_cls(name.rpartition(".")[2], module)  # type: ignore[no-any-return]
+        return create_exception_cls(name.rpartition(".")[2], module)
     if not (isinstance(found, type) and issubclass(found, BaseException)):
         raise SecurityError(
             f"Expected an exception class, got {module}.{name} with payload {stored!r}"

@@ -114,8 +114,8 @@ class BaseKeyValueStoreBackend(Backend):
         key = self.key_t(key)
         for prefix in (self.task_keyprefix, self.group_keyprefix):
             if key.startswith(prefix):
-                return bytes_to_str(key[len(prefix) :])
-        return bytes_to_str(key)
+                return str(bytes_to_str(key[len(prefix) :]))
+        return str(bytes_to_str(key))
 
     # -- tasks --------------------------------------------------------------------
 
@@ -286,7 +286,6 @@ class BaseKeyValueStoreBackend(Backend):
         header = self._load_header(group_id, request)
         if header is None:
             return
-        counter = self.get_key_for_chord(group_id)
         size = chord_size(request.chord) or len(header)
         done = self._count_header_task(header, group_id, request.id)
         if done >= size and self._claim_chord(group_id, request.id):
@@ -328,7 +327,7 @@ class BaseKeyValueStoreBackend(Backend):
         if self._first_time(self.get_key_for_chord(group_id, ".claim")):
             self.set(claimant, task_id)
             return True
-        return bytes_to_str(self.get(claimant)) == task_id
+        return str(bytes_to_str(self.get(claimant))) == task_id
 
     def _first_time(self, key: Key) -> bool:
         """Return True to exactly one caller."""

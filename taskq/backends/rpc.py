@@ -55,11 +55,11 @@ class RPCBackend(BaseBackend):
         auto_delete: the reply queue is deleted when nobody listens any more.
     """
 
-    Exchange = Exchange
-    Producer = Producer
-    Consumer = Consumer
-    Queue = NoCacheQueue
-    ResultConsumer = RPCSource
+    Exchange: Any = Exchange
+    Producer: Any = Producer
+    Consumer: Any = Consumer
+    Queue: Any = NoCacheQueue
+    ResultConsumer: Any = RPCSource
     BacklogLimitExceeded = BacklogLimitExceeded
 
     persistent = False
@@ -96,7 +96,7 @@ class RPCBackend(BaseBackend):
 
     def _create_exchange(
         self, name: str, type: str = "direct", delivery_mode: int | None = None
-    ) -> Exchange:
+    ) -> Any:
         # The default exchange: it knows every queue by its name.
         return self.Exchange("", type="direct")
 
@@ -116,11 +116,11 @@ class RPCBackend(BaseBackend):
         return self.app.thread_oid  # type: ignore[no-any-return]
 
     @property
-    def binding(self) -> Queue:
+    def binding(self) -> Any:
         """The reply queue of this thread."""
         return self.queue_for(self.oid)
 
-    def queue_for(self, oid: str) -> Queue:
+    def queue_for(self, oid: str) -> Any:
         """Return the reply queue with this name."""
         return self.Queue(
             oid,
@@ -146,7 +146,7 @@ class RPCBackend(BaseBackend):
             self._declared.add(oid)
         return {}
 
-    def get_task_meta(self, task_id: str, backlog_limit: int = 1000) -> Meta:  # type: ignore[override]
+    def get_task_meta(self, task_id: str, backlog_limit: int = 1000) -> Meta:
         """Return the last state of a task that has arrived.
 
         Parameters:
@@ -185,8 +185,9 @@ class RPCBackend(BaseBackend):
             raise RuntimeError(f"RPC backend missing task request for {task_id!r}")
         return request.reply_to, getattr(request, "correlation_id", None) or task_id
 
-    def on_reply_declare(self, task_id: str) -> None:
+    def on_reply_declare(self, task_id: str) -> Any:
         """Return what to declare before publishing a result: nothing, the client has done it."""
+        return None
 
     def on_result_fulfilled(self, result: Any) -> None:
         """Called when a followed result is ready."""
@@ -221,9 +222,7 @@ class RPCBackend(BaseBackend):
     def _to_result(
         self, task_id: str, state: str, result: Any, traceback: Any, request: Any
     ) -> Meta:
-        meta = self._get_result_meta(
-            self.encode_result(result, state), state, traceback, request
-        )
+        meta = self._get_result_meta(self.encode_result(result, state), state, traceback, request)
         meta["task_id"] = task_id
         return meta
 

@@ -38,7 +38,7 @@ class SyncBackendMixin:
 
     def create_result_source(self) -> ResultSource:
         """Return where the `waiter` gets states from; stores that notify override it."""
-        return PollingSource(self)
+        return PollingSource(self)  # type: ignore[arg-type]  # a backend has both
 
     @property
     def is_async(self) -> bool:

@@ -1,6 +1,7 @@
 """Waiting for task states: one leader thread drains the store for every waiting thread.
 
-Used by ``AsyncResult.get`` and ``ResultSet.iter_native`` through the backend; fed by a ``ResultSource``.
+``AsyncResult.get`` and ``ResultSet.iter_native`` come here through the backend; a ``ResultSource``
+feeds it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def wait_readable(fileno: int, timeout: float) -> None:
 
 
 class Wakeup:
-    """Takes a thread out of ``select``/``poll``: a flag with a file descriptor, made on first use."""
+    """Takes a thread out of ``select``: a flag with a file descriptor, made on first use."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

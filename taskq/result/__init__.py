@@ -1,4 +1,4 @@
-"""Handles on results: of a task (`AsyncResult`), of many (`ResultSet`), of a group (`GroupResult`)."""
+"""Handles on the results of a task (`AsyncResult`), of many (`ResultSet`), of a group."""
 
 from __future__ import annotations
 
@@ -14,6 +14,10 @@ from taskq.result.guards import (
 )
 from taskq.result.resultset import ResultSet
 from taskq.result.tuples import result_from_tuple
+
+# They are pickled under the name that users import them by.
+for _cls in (AsyncResult, EagerResult, GroupResult, ResultSet):
+    _cls.__module__ = __name__
 
 __all__ = (
     "E_WOULDBLOCK",

@@ -529,9 +529,7 @@ Thenable.register(AsyncResult)
 
 def read_together(nodes: list[Any]) -> None:
     """Read the states of those of the handles that are not known to be ready, at once."""
-    unknown = [
-        node for node in nodes if isinstance(node, AsyncResult) and node._cache is None
-    ]
+    unknown = [node for node in nodes if isinstance(node, AsyncResult) and node._cache is None]
     if not unknown:
         return
     by_id: dict[str, list[AsyncResult[Any]]] = {}

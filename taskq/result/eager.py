@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from vine import Thenable, promise
+from vine import Thenable
 
 from taskq import states
-from taskq.exceptions import TimeoutError
 from taskq.result.asyncresult import AsyncResult
 from taskq.result.guards import assert_will_not_block
 
@@ -42,14 +41,6 @@ class EagerResult(AsyncResult[R]):
         self._traceback = traceback
         self._name = name
 
-    @property
-    def on_ready(self) -> Any:
-        """A promise that is kept already."""
-        if self._on_ready is None:
-            self._on_ready = promise()
-            self._on_ready(self)
-        return self._on_ready
-
     def then(
         self,
         callback: Callable[[Any], Any],
@@ -57,7 +48,7 @@ class EagerResult(AsyncResult[R]):
         weak: bool = False,
     ) -> Any:
         """Call `callback` with this handle, now."""
-        return self.on_ready.then(callback, on_error)
+        return self.on_ready.then(callback, on_error)  # the promise is kept already
 
     @property
     def _cache(self) -> dict[str, Any]:  # type: ignore[override]
@@ -93,7 +84,7 @@ class EagerResult(AsyncResult[R]):
             raise error if isinstance(error, BaseException) else Exception(error)
         return self._result if self._state == states.SUCCESS else None  # type: ignore[return-value]
 
-    wait = get
+    wait = get  # type: ignore[assignment]
 
     def ready(self) -> bool:
         """Return True: it has run."""
@@ -130,8 +121,6 @@ class EagerResult(AsyncResult[R]):
 
     def __repr__(self) -> str:
         return f"<EagerResult: {self.id}>"
-
-    TimeoutError = TimeoutError
 
 
 Thenable.register(EagerResult)

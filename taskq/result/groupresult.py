@@ -46,12 +46,10 @@ class GroupResult(ResultSet):
     @classmethod
     def restore(cls, id: str, backend: Any = None, app: Any = None) -> Any:
         """Return the handle of a saved group, None if there is none of this id."""
-        app = app or (None if isinstance(cls.app, property) else cls.app)
+        own_app: Any = cls.app
+        app = app or (None if isinstance(own_app, property) else own_app)
         backend = backend or app_or_default(app).backend
         return backend.restore_group(id)
-
-    def _on_ready(self) -> None:
-        super()._on_ready()
 
     @property
     def children(self) -> list[Any]:

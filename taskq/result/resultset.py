@@ -45,7 +45,7 @@ class ResultSet(ResultBase):
         if app is not None:
             self._app = app
         self.results = results if isinstance(results, list) else list(results)
-        self._barrier = None
+        self._barrier: Any = None
         self._ready_promise: Any = None
         if ready_barrier is not None:
             self._set_ready_barrier(ready_barrier)
@@ -100,7 +100,7 @@ class ResultSet(ResultBase):
             return other.results == self.results
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__: Any = None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: [{', '.join(str(each) for each in self.results)}]>"
@@ -342,7 +342,9 @@ class ResultSet(ResultBase):
                 yield node.maybe_throw(propagate=propagate)
 
     def _iter_meta(self, **kwargs: Any) -> Iterator[Meta]:
-        return (meta for _, meta in self.backend.get_many({each.id for each in self}, **kwargs))
+        """Yield the metas of the tasks that are ready."""
+        self._read_states()
+        return (each._cache for each in self._leaves() if each._cache is not None)
 
     def _failed_join_report(self) -> Iterator[Any]:
         """Yield the results known to have failed."""
