@@ -1,0 +1,43 @@
+"""Projects and brokers for tests that run real workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.project import Project
+
+
+@dataclass(frozen=True)
+class Urls:
+    """Addresses of a broker and of the result backend used with it."""
+
+    name: str
+    broker: str
+    backend: str
+
+
+@pytest.fixture(params=["sqlite", "redis", "amqp"])
+def urls(request: pytest.FixtureRequest) -> Urls:
+    """Each broker in turn, with the backend that goes with it."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    return Urls(request.param, url, "rpc://" if request.param == "amqp" else url)
+
+
+@pytest.fixture
+def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
+    """Return a function that makes a project; what it started ends with the test."""
+    made: list[Project] = []
+
+    def make(code: str, **options: Any) -> Project:
+        project = Project(tmp_path, code, **options)
+        made.append(project)
+        return project
+
+    yield make
+    for project in made:
+        project.close()
