@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+LOG = HERE / "quickstart.log"
 START = time.monotonic()
 
 #: Seconds that a result may take before the example gives up.
-PATIENCE = 60
+PATIENCE = 30
 
 
 def main() -> None:
@@ -30,6 +31,7 @@ def main() -> None:
     sys.path.insert(0, str(HERE))
     from tasks import add, convert, divide
 
+    say("worker", "starts")
     with worker():
         calls = {
             "add.delay(2, 2)": add.delay(2, 2),
@@ -44,15 +46,20 @@ def main() -> None:
 
 @contextmanager
 def worker() -> Iterator[None]:
-    """Have a worker with two processes while the block runs."""
+    """Have a worker with two processes while the block runs; what it logs goes to a file."""
     command = [sys.executable, "-m", "taskq", "-A", "tasks", "worker"]
-    process = subprocess.Popen([*command, "--concurrency", "2", "--loglevel", "WARNING"])
+    with LOG.open("w") as log:
+        process = subprocess.Popen(
+            [*command, "--concurrency", "2", "--loglevel", "INFO"],
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     try:
         yield
     finally:
         process.terminate()
         process.wait(PATIENCE)
-        say("worker", f"ended with exit code {process.returncode}")
+        say("worker", f"ended with exit code {process.returncode}; its log is {LOG.name}")
 
 
 def show(call: str, result: Any) -> None:
