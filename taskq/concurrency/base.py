@@ -10,12 +10,11 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
-from functools import cached_property
 
 from taskq.concurrency.executors import EXECUTE_TASK, Executor, load_executor
 from taskq.concurrency.jobs import Job, RunningJob, exception_info, original

@@ -122,9 +122,7 @@ def test_acknowledges_a_batch_before_any_of_it_reaches_a_child(
     assert not ran
 
 
-def test_nothing_reaches_a_child_while_acknowledging_fails(
-    pool: TaskPool, tmp_path: Path
-) -> None:
+def test_nothing_reaches_a_child_while_acknowledging_fails(pool: TaskPool, tmp_path: Path) -> None:
     log = tmp_path / "log"
     all_up(pool)
 

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 from billiard.exceptions import SoftTimeLimitExceeded, Terminated, WorkerLostError
 
+from taskq import TaskQ
 from taskq.concurrency.prefork import TaskPool
 from taskq.exceptions import WorkerShutdown
+from taskq.signals import worker_process_init
 from tests.unit.concurrency.pool_support import EXECUTOR, RecordingJob, run, turn_until, wait
 
 MakePool = Callable[..., TaskPool]
@@ -68,7 +70,7 @@ def wait_for(path: Path, text: str) -> None:
         ("exit_now", 3, "Worker exited prematurely: exitcode 3 Job: "),
         ("exit_now", 0, "Worker exited prematurely: exitcode 0 Job: "),
         ("kill_self", signal.SIGKILL, "Worker exited prematurely: signal 9 (SIGKILL) Job: "),
-        ("kill_self", signal.SIGSEGV, "Worker exited prematurely: signal 11 (SIGSEGV) Job: "),
+        ("kill_self", signal.SIGALRM, "Worker exited prematurely: signal 14 (SIGALRM) Job: "),
     ],
 )
 def test_a_death_takes_only_the_running_job(
@@ -309,25 +311,19 @@ def test_a_child_leaves_when_it_uses_too_much_memory(
 def test_a_child_that_is_not_ready_in_time_is_replaced(
     make_pool: MakePool, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
-    app = SlowApp(tmp_path / "slow")
-    app.flag.touch()
-    pool = make_pool(1, app=app, proc_alive_timeout=0.3)
-    turn_until(pool, lambda: "not ready within 0.3 seconds" in caplog.text)
-    app.flag.unlink()
-    all_up(pool)
+    hang = tmp_path / "hang"
+    hang.touch()
 
-
-class SlowApp:
-    """An app whose worker processes hang at their start while a file exists."""
-
-    conf: dict[str, Any] = {}
-
-    def __init__(self, flag: Path) -> None:
-        self.flag = flag
-
-    @property
-    def loader(self) -> Any:
-        while self.flag.exists():
+    def hang_while_told(**_: Any) -> None:
+        while hang.exists():
             time.sleep(0.05)
-        # What comes after the loader needs a real app.
-        raise RuntimeError("no loader")
+
+    app = TaskQ("slow", broker="memory://", set_as_current=False)
+    worker_process_init.connect(hang_while_told)
+    try:
+        pool = make_pool(1, app=app, proc_alive_timeout=0.3)
+        turn_until(pool, lambda: "not ready within 0.3 seconds" in caplog.text)
+        hang.unlink()
+        all_up(pool)
+    finally:
+        worker_process_init.disconnect(hang_while_told)

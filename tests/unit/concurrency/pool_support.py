@@ -164,8 +164,8 @@ def append(path: str, line: str, seconds: float = 0.0) -> None:
 
 
 def cleanup_on_exit(path: str, seconds: float) -> None:
-    append(path, "begin")
     try:
+        append(path, "begin")
         time.sleep(seconds)
     finally:
         append(path, "cleanup")
@@ -216,8 +216,9 @@ def _listed_fds() -> list[str]:
 
 
 def process_names() -> tuple[str, str, int]:
-    import billiard
     import multiprocessing
+
+    import billiard
 
     process = billiard.current_process()
     return multiprocessing.current_process().name, process.name, process.index
