@@ -221,10 +221,15 @@ def test_a_full_file_system(tmp_path: Path) -> None:
         with Connection(f"sqlite:///{mount}/broker.db") as connection:
             channel = connection.channel()
             sent = 0
-            with pytest.raises(OperationalError, match=r"broker.db.*full"):
+
+            def fill() -> None:
+                nonlocal sent
                 while True:
                     send(channel, f"{sent}" + "." * 20_000)
                     sent += 1
+
+            with pytest.raises(OperationalError, match=r"broker.db.*full"):
+                fill()
             assert sent > 5
             room = ["mount", "-o", "remount,size=4m", str(mount)]
             subprocess.run(room, check=True, capture_output=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +87,10 @@ class ResultStore:
         """Delete every expired row, a transaction for every few thousand rows; return how many."""
         now = time.time()
         deleted = last = 0
-        for last, end, _ in self._chunks(0, DELETE_SIZE):
+        while rows := self._database.read(SQL["oldest"], (last, DELETE_SIZE)):
+            end = rows[-1][0]
             deleted += self._database.write(SQL["delete_expired"], (last, end, now))
+            last = end
         return deleted
 
     def _count_write(self, now: float) -> None:
@@ -98,20 +100,12 @@ class ResultStore:
 
     def _sweep(self, now: float) -> None:
         """Delete what has expired among the next rows in the order they were written."""
-        for last, end, first_expiry in self._chunks(self._swept, SWEEP_SIZE):
-            if first_expiry is not None and first_expiry <= now:
-                self._database.write(SQL["delete_expired"], (last, end, now))
-            self._swept = end
-            return
-        self._swept = 0
-
-    def _chunks(self, last: int, size: int) -> Iterator[tuple[int, int, float | None]]:
-        """Yield ``(before first id, last id, earliest expiry)`` of runs of rows."""
-        while rows := self._database.read(SQL["oldest"], (last, size)):
-            expiries = [expires_at for _, expires_at in rows if expires_at is not None]
-            end = rows[-1][0]
-            yield last, end, min(expiries, default=None)
-            last = end
+        rows = self._database.read(SQL["oldest"], (self._swept, SWEEP_SIZE))
+        if any(expires_at is not None and expires_at <= now for _, expires_at in rows):
+            # Where there was something there may be more: the next look begins here again.
+            self._database.write(SQL["delete_expired"], (self._swept, rows[-1][0], now))
+        else:
+            self._swept = rows[-1][0] if len(rows) == SWEEP_SIZE else 0
 
 
 def _moment(now: float, seconds: float | None) -> float | None:
