@@ -10,7 +10,7 @@ from typing import Any
 
 from redis import exceptions
 
-from taskq.transport.redis.resp import Argument, ErrorReply, pack_argument
+from taskq.transport.redis.resp import Argument, ErrorReply, pack, pack_argument
 from taskq.transport.redis.wire import Wire
 
 _FOLDER = Path(__file__).parent / "lua"
@@ -22,12 +22,13 @@ class Script:
     - name: its file name without the extension.
     """
 
-    __slots__ = ("_by_hash", "_by_text", "name")
+    __slots__ = ("_by_hash", "_by_text", "_text", "name")
 
     def __init__(self, name: str) -> None:
         self.name = name
         text = (_FOLDER / f"{name}.lua").read_bytes()
         digest = sha1(text, usedforsecurity=False).hexdigest()
+        self._text = text
         self._by_hash = pack_argument("EVALSHA") + pack_argument(digest)
         self._by_text = pack_argument("EVAL") + pack_argument(text)
 
@@ -58,6 +59,10 @@ class Script:
             keys,
             arguments,
         )
+
+    def load(self, wire: Wire) -> None:
+        """Make the server know the script by its hash, on a wire that nobody else waits on."""
+        wire.call(pack("SCRIPT", "LOAD", self._text))
 
     def call(self, wire: Wire, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """Run the script on a wire that nobody else waits on, and return its reply.

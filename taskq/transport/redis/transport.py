@@ -89,7 +89,9 @@ class Transport(virtual.Transport):
     def url(self) -> str:
         """URL of the server, password masked."""
         if self._url is None:
-            self._url = self.client.as_uri()
+            url: str = self.client.as_uri()
+            # kombu writes a mask where there is no password to hide.
+            self._url = url if self.client.password else url.replace("://:**@", "://", 1)
         return self._url
 
     def driver_version(self) -> str:
