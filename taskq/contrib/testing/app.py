@@ -28,6 +28,9 @@ DEFAULT_TEST_CONFIG: dict[str, Any] = {
     "broker_heartbeat": 0,
 }
 
+#: Seconds between looks at the queues in memory; kombu's own second would make tests wait.
+POLLING_INTERVAL = 0.01
+
 
 class Trap:
     """Stands in for the current app where a test must not use one: any use is an error."""
@@ -75,6 +78,8 @@ def TestApp(  # noqa: N802 - the public name
     settings = {**deepcopy(DEFAULT_TEST_CONFIG), **(config or {})}
     if broker is not None:
         settings.pop("broker_url", None)
+    if (broker or settings.get("broker_url")) == "memory://":
+        settings.setdefault("broker_transport_options", {"polling_interval": POLLING_INTERVAL})
     if backend is not None:
         settings.pop("result_backend", None)
     app = TaskQ(
