@@ -1,8 +1,8 @@
 """Kills the child that runs one particular task, and never a child that runs another.
 
 A child may finish the task just as it is being killed. SIGTERM and SIGQUIT carry the task's number
-in the shared page, so the child itself ignores a late one. Any other signal is sent only after the child
-was stopped, and everything it had sent was read, and the task turned out to run still.
+in the shared page, so the child itself ignores a late one. Any other signal is sent only after
+the child was stopped, and all it had sent was read, and the task turned out to run still.
 """
 
 from __future__ import annotations

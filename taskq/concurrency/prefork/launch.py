@@ -18,14 +18,24 @@ from typing import Any
 
 from taskq.concurrency.prefork.channel import write_all
 from taskq.concurrency.prefork.child import ChildConfig, run_child
+from taskq.concurrency.prefork.initializer import SPAWNED_VARIABLE
 from taskq.concurrency.prefork.interrupts import BLOCKED_IN_FORK
 from taskq.concurrency.prefork.page import PAGE_SIZE, Page, shared_file
 
 #: Start methods, as ``worker_prefork_start_method`` names them.
 START_METHODS = ("fork", "spawn")
 
-#: Program of a spawned child; its argument is the descriptor it reads everything else from.
-SPAWN_PROGRAM = "from taskq.concurrency.prefork.spawned import main; main({fd})"
+#: Program of a spawned child. It reads everything from the descriptor that is put in; path and
+#: environment come before the first import of ours.
+SPAWN_PROGRAM = """
+import os, pickle, sys
+with os.fdopen({fd}, "rb") as file:
+    start = pickle.load(file)
+sys.path[:] = start["preparation"]["sys_path"]
+os.environ.update(start["environment"])
+from taskq.concurrency.prefork.spawned import main
+main(start)
+"""
 
 
 def fork(
@@ -78,10 +88,14 @@ def spawn(config: ChildConfig, child_end: socket.socket, page_fd: int) -> int:
     preparation: dict[str, Any] = mp_spawn.get_preparation_data(config.name)
     # A bytes subclass that refuses to be pickled outside of multiprocessing.
     preparation["authkey"] = bytes(preparation["authkey"])
-    # What main() reads, in the order of its needs: sys.path and the main module come before
-    # anything that may have to be imported to be unpickled.
+    environment = {SPAWNED_VARIABLE: "1"}
+    main_file = getattr(sys.modules["__main__"], "__file__", None)
+    if main_file:
+        # Its tasks have the same names where it is not the main module.
+        environment["MP_MAIN_FILE"] = os.path.abspath(main_file)
     start: dict[str, Any] = {
         "preparation": preparation,
+        "environment": environment,
         "socket": child_end.fileno(),
         "page": page_fd,
         "config": pickle.dumps((config.without_app(), reference(config.app))),

@@ -1,6 +1,6 @@
-"""Entry of a spawned child: reads what the main process left for it and becomes a pool process.
+"""Entry of a spawned child: takes what the main process left for it and becomes a pool process.
 
-Nothing of the app's world may be imported before ``sys.path`` and the main module are restored.
+Nothing of the app's world may be imported before the main module is restored.
 """
 
 from __future__ import annotations
@@ -8,24 +8,16 @@ from __future__ import annotations
 import os
 import pickle
 import socket
-from typing import NoReturn
+from multiprocessing import spawn
+from typing import Any, NoReturn
 
-#: Tells everything that runs here (Celery's name for it) that nothing was inherited.
-SPAWNED_VARIABLE = "FORKED_BY_MULTIPROCESSING"
+from taskq.concurrency.prefork.child import run_child
+from taskq.concurrency.prefork.page import Page
 
 
-def main(fd: int) -> NoReturn:
-    """Become the pool process described in the file ``fd``."""
-    from multiprocessing import spawn
-
-    with os.fdopen(fd, "rb") as file:
-        start = pickle.load(file)
-    os.environ[SPAWNED_VARIABLE] = "1"
+def main(start: dict[str, Any]) -> NoReturn:
+    """Become the pool process that :func:`taskq.concurrency.prefork.launch.spawn` describes."""
     spawn.prepare(start["preparation"])
-
-    from taskq.concurrency.prefork.child import run_child
-    from taskq.concurrency.prefork.page import Page
-
     sock = socket.socket(fileno=start["socket"])
     sock.set_inheritable(False)
     page = Page(start["page"])
