@@ -87,10 +87,13 @@ def test_calls_and_results(sides):
     assert "ValueError: oops" in failed.traceback
     assert proj.flaky.delay().get(timeout=15) == 2
 
-    states = []
     result = proj.progress.delay()
-    assert result.get(timeout=15, on_message=states.append) == "done"
-    if "postgres" not in urls.backend:
+    if "postgres" in urls.backend:
+        # Celery's database backend has no on_message.
+        assert result.get(timeout=15) == "done"
+    else:
+        states = []
+        assert result.get(timeout=15, on_message=states.append) == "done"
         assert "PROGRESS" in [message["status"] for message in states]
 
     silent = proj.silent.delay()
