@@ -6,6 +6,7 @@ Used for ``current_app``, ``current_task`` and for tasks declared before their a
 from __future__ import annotations
 
 import operator
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +50,22 @@ class _ClassText(str):
         return getattr(instance._get_current_object(), self.attribute)
 
 
+def _resolver(
+    local: Any, args: tuple[Any, ...], kwargs: dict[str, Any], name: str | None
+) -> Callable[[], Any]:
+    """Return the function without arguments that finds the real object."""
+    if not hasattr(local, "__release_local__"):
+        return partial(local, *args, **kwargs) if args or kwargs else local
+
+    def lookup() -> Any:
+        try:
+            return getattr(local, name or "")
+        except AttributeError:
+            raise RuntimeError(f"no object bound to {name}") from None
+
+    return lookup
+
+
 class Proxy:
     """Stand-in for the object that ``local`` returns at the moment of each access.
 
@@ -61,7 +78,7 @@ class Proxy:
     """
 
     # The implicit strings below are visible on instances too, hence _ClassText.
-    __slots__ = ("__args", "__custom_doc", "__custom_name", "__dict__", "__kwargs", "__local")
+    __slots__ = ("__custom_doc", "__custom_name", "__dict__", "__local")
 
     def __init__(
         self,
@@ -72,9 +89,7 @@ class Proxy:
         __doc__: str | None = None,
     ) -> None:
         set_ = object.__setattr__
-        set_(self, "_Proxy__local", local)
-        set_(self, "_Proxy__args", args or ())
-        set_(self, "_Proxy__kwargs", kwargs or {})
+        set_(self, "_Proxy__local", _resolver(local, args or (), kwargs or {}, name))
         set_(self, "_Proxy__custom_name", name)
         set_(self, "_Proxy__custom_doc", __doc__)
 
@@ -96,16 +111,7 @@ class Proxy:
 
     def _get_current_object(self) -> Any:
         """Return the object this proxy stands for right now (unwrap it in hot code)."""
-        local = object.__getattribute__(self, "_Proxy__local")
-        if hasattr(local, "__release_local__"):
-            name = object.__getattribute__(self, "_Proxy__custom_name")
-            try:
-                return getattr(local, name)
-            except AttributeError:
-                raise RuntimeError(f"no object bound to {name}") from None
-        args = object.__getattribute__(self, "_Proxy__args")
-        kwargs = object.__getattribute__(self, "_Proxy__kwargs")
-        return local(*args, **kwargs)
+        return object.__getattribute__(self, "_Proxy__local")()
 
     @property
     def __dict__(self) -> dict[str, Any]:  # type: ignore[override]

@@ -3,8 +3,7 @@
 Nothing is imported before it is used, so ``import taskq.utils`` costs next to nothing.
 """
 
-from __future__ import annotations
-
+# No `from __future__ import annotations`: the name would hide the module taskq.utils.annotations.
 from typing import TYPE_CHECKING
 
 from taskq.utils.lazymodule import lazy_attributes

@@ -40,8 +40,6 @@ REPR_LIMITED_SET = "<{name}({size}): maxlen={0.maxlen}, expires={0.expires}, min
 
 def force_mapping(m: Any) -> Any:
     """Return ``m``, as a mapping of its attributes if it is no mapping."""
-    if type(m).__name__ in ("LazyObject", "LazySettings"):  # Django's settings before first use
-        m = m._wrapped
     return m if isinstance(m, Mapping) else DictAttribute(m)
 
 

@@ -45,7 +45,7 @@ def qualname(obj: Any) -> str:
         obj = obj.__class__
     name = getattr(obj, "__qualname__", obj.__name__)
     module = getattr(obj, "__module__", None)
-    return f"{module}.{name}" if module and "." not in name[:0] else str(name)
+    return f"{module}.{name}" if module else str(name)
 
 
 get_full_cls_name = qualname

@@ -213,8 +213,7 @@ class LoggingProxy:
     def _safewrap_handlers(self) -> None:
         # logging reports a failing handler on stderr, which may be this very object.
         for handler in self.logger.handlers:
-            if type(handler.handleError) is not type(_report_on_real_stderr):
-                handler.handleError = _report_on_real_stderr  # type: ignore[method-assign]
+            handler.handleError = _report_on_real_stderr  # type: ignore[method-assign]
 
     def write(self, data: str | bytes) -> int:
         """Log ``data`` without the newlines around it; return how many characters that was."""

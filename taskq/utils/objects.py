@@ -5,7 +5,6 @@ Used all over the place.
 
 from __future__ import annotations
 
-from threading import RLock
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
@@ -53,7 +52,6 @@ class cached_property(Generic[T]):
         self.attrname = getattr(fget, "__name__", "")
         self.__doc__ = fget.__doc__
         self.__module__ = fget.__module__
-        self.lock = RLock()
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.attrname = name
@@ -68,10 +66,9 @@ class cached_property(Generic[T]):
         cache = instance.__dict__
         value = cache.get(self.attrname, _MISSING)
         if value is _MISSING:
-            with self.lock:
-                value = cache.get(self.attrname, _MISSING)
-                if value is _MISSING:
-                    value = cache[self.attrname] = self.func(instance)
+            # No lock: a process forked meanwhile would inherit it locked. Two threads may both
+            # compute the value; all of them get the one that was kept first.
+            value = cache.setdefault(self.attrname, self.func(instance))
         return value
 
     def setter(self, fset: Callable[[Any, Any], T]) -> cached_property[T]:
@@ -87,16 +84,14 @@ class _managed_cached_property(cached_property[T]):
     """Cached property with a setter or a deleter."""
 
     def __set__(self, instance: Any, value: Any) -> None:
-        with self.lock:
-            if self.fset is not None:
-                value = self.fset(instance, value)
-            instance.__dict__[self.attrname] = value
+        if self.fset is not None:
+            value = self.fset(instance, value)
+        instance.__dict__[self.attrname] = value
 
     def __delete__(self, instance: Any) -> None:
-        with self.lock:
-            value = instance.__dict__.pop(self.attrname, _MISSING)
-            if self.fdel is not None and value is not _MISSING:
-                self.fdel(instance, value)
+        value = instance.__dict__.pop(self.attrname, _MISSING)
+        if self.fdel is not None and value is not _MISSING:
+            self.fdel(instance, value)
 
 
 class Bunch:

@@ -45,8 +45,6 @@ STRTOBOOL_DEFAULT_TABLE = {
     "on": True,
 }
 
-Dumps = "Callable[[Any], bytes]"
-
 
 def subclass_exception(name: str, parent: type[BaseException], module: str) -> type[BaseException]:
     """Return a new exception class called ``module.name`` with base class ``parent``."""

@@ -15,8 +15,18 @@ if TYPE_CHECKING:
 _EMPTY: Any = Parameter.empty
 
 
+#: What is assumed of functions that do not tell, such as some written in C.
+_ANYTHING = [
+    Parameter("args", Parameter.VAR_POSITIONAL),
+    Parameter("kwargs", Parameter.VAR_KEYWORD),
+]
+
+
 def _parameters(fun: Callable[..., Any]) -> list[Parameter]:
-    return list(inspect.signature(fun, follow_wrapped=False).parameters.values())
+    try:
+        return list(inspect.signature(fun, follow_wrapped=False).parameters.values())
+    except ValueError:
+        return _ANYTHING
 
 
 def head_from_fun(fun: Callable[..., Any], bound: bool = False) -> Callable[..., Any]:

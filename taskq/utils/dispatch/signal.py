@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ("Signal",)
 
-Receiver = "Callable[..., Any]"
-Key = "tuple[Any, Any]"
-
 logger = logging.getLogger(__name__)
 
 #: Settings of ``retry=True``: seconds before the second call, and added before each later one.
@@ -28,8 +25,6 @@ RETRY_INTERVAL_START = 2.0
 RETRY_INTERVAL_STEP = 2.0
 #: Longest wait between calls, in seconds.
 RETRY_INTERVAL_MAX = 30.0
-#: Number of retries after which the error is logged and returned like any other.
-RETRY_MAX = 100
 
 RECEIVER_RETRY_ERROR = "Signal receiver %(receiver)s raised; it is called again %(when)s."
 
@@ -110,13 +105,12 @@ class Signal:
                 self._connect_to(receiver, sender, weak, dispatch_uid, retry)
             return receiver
 
-        if args and callable(args[0]):
+        if "receiver" in kwargs:
             return connect_with(*args, **kwargs)
-        if args or "receiver" in kwargs:
-            if "receiver" in kwargs:
-                return connect_with(*args, **kwargs)
-            # connect(sender_name) has no meaning: the first argument is the receiver.
-            raise TypeError(f"a signal's receiver must be callable, not {args[0]!r}")
+        if args:
+            if not callable(args[0]):
+                raise TypeError(f"a signal's receiver must be callable, not {args[0]!r}")
+            return connect_with(*args, **kwargs)
         return lambda receiver: connect_with(receiver, **kwargs)
 
     def _connect_to(
@@ -183,8 +177,6 @@ class Signal:
             try:
                 response = receiver(signal=self, sender=sender, **named)
             except Exception as exc:
-                if not hasattr(exc, "__traceback__"):
-                    exc.__traceback__ = None
                 logger.exception("Signal handler %r raised: %r", receiver, exc)
                 responses.append((receiver, exc))
             else:
@@ -252,7 +244,7 @@ def _retrying(receiver: Any) -> Any:
     @wraps(receiver)
     def call_until_it_succeeds(*args: Any, **kwargs: Any) -> Any:
         interval = RETRY_INTERVAL_START
-        for _ in range(RETRY_MAX):
+        while True:
             try:
                 return receiver(*args, **kwargs)
             except Exception:
@@ -261,6 +253,5 @@ def _retrying(receiver: Any) -> Any:
                 )
                 sleep(interval)
                 interval = min(interval + RETRY_INTERVAL_STEP, RETRY_INTERVAL_MAX)
-        return receiver(*args, **kwargs)
 
     return call_until_it_succeeds
