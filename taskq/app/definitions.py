@@ -13,7 +13,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
 from taskq._state import _get_active_apps, connect_on_app_finalize, get_current_app
 from taskq.app.autoretry import add_autoretry_behaviour
 from taskq.app.pydantic import ArgumentDumper, wrap_with_models
-from taskq.app.task import Task
+from taskq.app.task import Task as TaskBase
 from taskq.local import PromiseProxy, Proxy
 from taskq.utils.functional import head_from_fun
 from taskq.utils.imports import gen_task_name
@@ -34,15 +34,15 @@ class Definitions:
     _pending: Any
 
     @overload
-    def task(self, fun: Callable[P, R], /) -> Task[P, R]: ...
+    def task(self, fun: Callable[P, R], /) -> TaskBase[P, R]: ...
     @overload
     def task(
         self, *, bind: Literal[True], **opts: Any
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[Concatenate[Any, P], R]], TaskBase[P, R]]: ...
     @overload
     def task(
         self, *, bind: Literal[False] = ..., **opts: Any
-    ) -> Callable[[Callable[P, R]], Task[P, R]]: ...
+    ) -> Callable[[Callable[P, R]], TaskBase[P, R]]: ...
     def task(self, *args: Any, **opts: Any) -> Any:
         """Make a task of a function. Used as ``@app.task`` or ``@app.task(**opts)``.
 
@@ -204,7 +204,7 @@ def _where(fun: Any) -> str:
 
 def _refuse_tasks(fun: Any) -> None:
     """Raise TypeError when ``fun`` is a task already: the decorator was applied twice."""
-    if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, Task)):
+    if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, TaskBase)):
         raise TypeError(
             f"{fun!r} is a task already: apply the task decorator once, and as the outermost one"
         )
