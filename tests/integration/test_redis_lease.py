@@ -168,9 +168,7 @@ def test_late_work_and_acknowledgement_are_noticed(redis_url, connection, client
             assert len(client.zrange("taskq.owners", 0, -1)) == 2
 
 
-def test_messages_of_dead_kombu_processes_come_back_after_the_visibility_timeout(
-    redis_url, client
-):
+def test_messages_of_dead_kombu_processes_come_back_after_the_visibility_timeout(redis_url, client):
     with KombuConnection(redis_url) as kombu:
         channel = kombu.default_channel
         Queue("q", Exchange("x"), "key")(channel).declare()

@@ -41,7 +41,10 @@ def server(tmp_path):
         {"serializer": "json"},
         {"serializer": "pickle", "priority": 6, "expiration": 3},
         {"serializer": "json", "compression": "zlib"},
-        {"serializer": "json", "headers": {"när": datetime.datetime(2026, 1, 2), "id": uuid.UUID(int=7)}},
+        {
+            "serializer": "json",
+            "headers": {"när": datetime.datetime(2026, 1, 2), "id": uuid.UUID(int=7)},
+        },
         {"serializer": "json", "correlation_id": "x", "reply_to": "y", "delivery_mode": 1},
         {"content_type": "application/x", "content_encoding": "binary"},
         {"content_type": "text/plain", "content_encoding": "utf-8"},
@@ -185,7 +188,9 @@ def test_replica_is_refused(server, tmp_path):
     try:
         wait_for(lambda: replica.client().info()["master_link_status"] == "up")
         with Connection(replica.url) as connection:
-            with pytest.raises(connection.connection_errors, match="read-only replica: use the URL"):
+            with pytest.raises(
+                connection.connection_errors, match="read-only replica: use the URL"
+            ):
                 send(connection, "q", 1)
             with pytest.raises(connection.connection_errors, match="is a replica of 127.0.0.1"):
                 connection.default_channel.basic_get("q")
@@ -197,7 +202,9 @@ def test_cluster_is_refused(tmp_path):
     node = Server(tmp_path, "--cluster-enabled", "yes")
     try:
         with Connection(node.url) as connection:
-            with pytest.raises(exceptions.RedisError, match="Redis Cluster, which can't hold queues"):
+            with pytest.raises(
+                exceptions.RedisError, match="Redis Cluster, which can't hold queues"
+            ):
                 send(connection, "q", 1)
             with pytest.raises(connection.connection_errors, match="cluster mode off"):
                 connection.default_channel.basic_get("q")

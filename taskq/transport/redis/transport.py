@@ -299,4 +299,3 @@ class Transport(virtual.Transport):
         Without an event loop it is one, because the caller may stop after any message.
         """
         return 1 if self.hub is None else UNLIMITED_BATCH
-
