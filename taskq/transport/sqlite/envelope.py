@@ -68,10 +68,13 @@ def due_time(headers: dict[str, Any], now: float) -> float | None:
     return due if due is not None and due > now else None
 
 
-def expiry(properties: dict[str, Any], now: float) -> float | None:
-    """Return when the message expires by its own ``expiration`` property (milliseconds)."""
-    expiration = properties.get("expiration")
-    if expiration is None:
+def expiry(message: dict[str, Any], now: float) -> float | None:
+    """Return when the message expires by its own ``expiration`` property (milliseconds).
+
+    Tasks don't: the worker that gets one too late stores that it has expired, for those who wait.
+    """
+    expiration = message["properties"].get("expiration")
+    if expiration is None or message["headers"].get("expires") is not None:
         return None
     try:
         return now + int(expiration) / 1000
