@@ -45,7 +45,6 @@ from taskq.local import maybe_evaluate
 from taskq.utils.dispatch import Signal
 from taskq.utils.imports import instantiate, symbol_by_name
 
-from taskq.utils.objects import mro_lookup
 from taskq.utils.time import timezone
 
 __all__ = ("Celery", "PendingConfiguration", "TaskQ")
@@ -167,9 +166,8 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         self._tasks = tasks
         if not isinstance(self._tasks, TaskRegistry):
             self._tasks = self.registry_cls(self._tasks or {})
-        self._using_v1_reduce = mro_lookup(
-            type(self), "__reduce_args__", stop={TaskQ, object}
-        ) is not None
+        # A subclass that pickles in the way of the first generation has its own arguments.
+        self._using_v1_reduce = type(self).__reduce_args__ is not TaskQ.__reduce_args__
         # Settings given here are part of the app's identity: they survive config_from_object.
         self._preconf = dict(changes or {})
         self._preconf_set_by_auto: set[str] = set()
