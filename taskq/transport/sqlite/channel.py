@@ -288,8 +288,8 @@ class Channel(base.StdChannel):
         """Return the message as it is: it was made for Python."""
         return raw_message
 
-    def tick(self) -> bool:
-        """In an event loop: settle, fetch and deliver; return whether there is more to do."""
+    def tick(self) -> None:
+        """In an event loop: settle, fetch and deliver."""
         inbox = self.qos
         for _ in range(ROUNDS_PER_TICK):
             if inbox.dirty and inbox.can_consume():
@@ -298,9 +298,13 @@ class Channel(base.StdChannel):
                 inbox.flush()
             while inbox.deliver():
                 pass
-            if not (inbox.has_settlements() or (inbox.dirty and inbox.can_consume())):
-                return False
-        return True
+            if not self.has_work():
+                break
+
+    def has_work(self) -> bool:
+        """Tell whether the next `tick` would have something to do."""
+        inbox = self.qos
+        return (inbox.dirty and inbox.can_consume()) or inbox.has_pending()
 
     def deliver_one(self) -> bool:
         """Without an event loop: deliver one message if there is one; return whether."""
@@ -313,7 +317,9 @@ class Channel(base.StdChannel):
         return inbox.fetch(limit) and inbox.deliver()
 
     def _settled(self) -> None:
-        if self.connection is None or not self.connection.in_event_loop:
+        if self.connection is not None and self.connection.in_event_loop:
+            self.connection.schedule_tick()
+        else:
             self.qos.flush()
 
     # -- the end ------------------------------------------------------------

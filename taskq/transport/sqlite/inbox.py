@@ -235,9 +235,9 @@ class Inbox:
         if self._settlements:
             self._transact(lambda connection: None)
 
-    def has_settlements(self) -> bool:
-        """Tell whether something waits to be written."""
-        return bool(self._settlements)
+    def has_pending(self) -> bool:
+        """Tell whether something waits to be written or delivered."""
+        return bool(self._settlements or self._undelivered)
 
     # -- the end ------------------------------------------------------------
 

@@ -14,13 +14,15 @@ from typing import Any
 from kombu.exceptions import ChannelError, ConnectionError
 from kombu.transport import base
 
-from taskq.transport.sqlite.bell import LONGEST_WAIT, Listener, messages_bell, ring
+from taskq.transport.sqlite import forking
+from taskq.transport.sqlite.bell import LONGEST_WAIT, Listener, messages_bell
 from taskq.transport.sqlite.channel import Channel as SQLiteChannel
 from taskq.transport.sqlite.database import Database
 from taskq.transport.sqlite.errors import DatabaseError, DatabaseUnavailable
 from taskq.transport.sqlite.options import Options, parse_url
 from taskq.transport.sqlite.publishing import Publisher
 from taskq.transport.sqlite.routing import EXCHANGE_TYPES, Routing
+from taskq.transport.sqlite.wakeup import Wakeup
 
 __all__ = ("Transport",)
 
@@ -83,10 +85,13 @@ class Transport(base.Transport):
         self._channel_ids = count(1)
         self._loop: Any = None
         self._reader: int | None = None
+        self._wakeup: Wakeup | None = None
+        self._scheduled = False
         self._timers: list[Any] = []
         self._alarm: Any = None
         self._alarm_due = 0.0
         self._closed = False
+        forking.register(self)
 
     # -- life ---------------------------------------------------------------
 
@@ -194,14 +199,22 @@ class Transport(base.Transport):
         return self._loop is not None
 
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
-        """Have `loop`, a kombu hub, fetch and deliver from now on."""
+        """Have `loop`, a kombu hub, fetch and deliver from now on.
+
+        Messages are delivered where the loop reads descriptors or runs what was scheduled, never
+        in its ``on_tick``: there the loop is about to wait, and whoever gets the messages may
+        have had their turn.
+        """
         self.unregister_from_event_loop(connection, self._loop)
         self._loop = loop
+        self._wakeup = Wakeup()
+        loop.add_reader(self._wakeup.fileno(), self._on_wakeup)
         self.listener.start()
         self._watch_bell()
         self._timers = [loop.call_repeatedly(LONGEST_WAIT, self._look_again)]
         loop.on_tick.add(self._on_tick)
-        self._look_again()
+        for channel in self.channels:
+            channel.qos.dirty = True
 
     def unregister_from_event_loop(self, connection: Any, loop: Any) -> None:
         """Undo `register_with_event_loop`; pending acknowledgements are still written on close."""
@@ -213,8 +226,37 @@ class Transport(base.Transport):
                 timer.cancel()
         if self._reader is not None:
             self._loop.remove_reader(self._reader)
-        self._loop = self._reader = self._alarm = None
+        if self._wakeup is not None:
+            self._loop.remove_reader(self._wakeup.fileno())
+            self._wakeup.close()
+        self._loop = self._reader = self._alarm = self._wakeup = None
         self._timers = []
+        self._scheduled = False
+
+    def schedule_tick(self) -> None:
+        """Have the loop settle, fetch and deliver in its next round."""
+        if self._loop is not None and not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._run_scheduled)
+
+    def _run_scheduled(self) -> None:
+        if self._loop is not None:
+            self._scheduled = False
+            self._tick()
+
+    def before_fork(self) -> None:
+        """Nothing to do: the loop goes on in the parent."""
+
+    def after_fork_in_parent(self) -> None:
+        """Nothing to do."""
+
+    def after_fork_in_child(self) -> None:
+        """Forget the loop without a word to it: its poller is shared with the parent's."""
+        if self._wakeup is not None:
+            self._wakeup.close()
+        self._loop = self._reader = self._alarm = self._wakeup = None
+        self._timers = []
+        self._scheduled = False
 
     def _watch_bell(self) -> None:
         """Have the loop tell when the bell rings, by its descriptor or by looking again."""
@@ -234,31 +276,42 @@ class Transport(base.Transport):
         if self.listener.rang():
             self._look_again()
 
+    def _on_alarm(self) -> None:
+        self._alarm = None
+        self._look_again()
+
     def _look_again(self) -> None:
         for channel in self.channels:
             channel.qos.dirty = True
+        self._tick()
+
+    def _on_wakeup(self, *args: Any) -> None:
+        if self._wakeup is not None:
+            self._wakeup.clear()
+        self._tick()
 
     def _on_tick(self) -> None:
+        """The loop is about to wait: not if there is something to do."""
+        if self._wakeup is not None and any(channel.has_work() for channel in self.channels):
+            self._wakeup.set()
+
+    def _tick(self) -> None:
         for channel in list(self.channels):
-            if channel.tick():
-                # Enough for one tick. The bell makes the loop come back without delay.
-                ring(self.database, messages_bell(self.database))
+            channel.tick()
         self._set_alarm()
 
     def _set_alarm(self) -> None:
         """Make sure that the loop is awake when the next delayed message is due."""
         due = self._next_due()
-        if due is None or (self._alarm is not None and self._alarm_due <= due):
+        if self._loop is None or due is None:
+            return
+        if self._alarm is not None and self._alarm_due <= due:
             return
         if self._alarm is not None:
             self._alarm.cancel()
         self._alarm_due = due
         delay = min(max(0.0, due - time.time()), LONGEST_WAIT)
         self._alarm = self._loop.call_later(delay, self._on_alarm)
-
-    def _on_alarm(self) -> None:
-        self._alarm = None
-        self._look_again()
 
 
 def _options(client: Any) -> Options:
