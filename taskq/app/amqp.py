@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 from kombu import Consumer, Exchange, Queue
 from kombu.common import Broadcast
-from functools import cached_property
 
 from taskq import signals
 from taskq.app import routes as _routes
@@ -49,14 +49,16 @@ class AMQP:
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        self.task_protocols = {1: self.as_task_v1, 2: self.as_task_v2}
+        self.task_protocols: dict[int, Callable[..., task_message]] = {
+            1: self.as_task_v1,
+            2: self.as_task_v2,
+        }
         self.app.conf.bind_to(self._handle_conf_update)
 
     @cached_property
     def create_task_message(self) -> Callable[..., task_message]:
         """The function that builds messages in the configured protocol."""
-        builder: Callable[..., task_message] = self.task_protocols[self.app.conf.task_protocol]
-        return builder
+        return self.task_protocols[self.app.conf.task_protocol]
 
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:
@@ -329,9 +331,10 @@ class AMQP:
                 else:
                     queue_name = queue.name
             if delivery_mode is None:
-                delivery_mode = getattr(
-                    getattr(queue, "exchange", None), "delivery_mode", None
-                ) or default_delivery_mode
+                delivery_mode = (
+                    getattr(getattr(queue, "exchange", None), "delivery_mode", None)
+                    or default_delivery_mode
+                )
             if exchange_type is None:
                 exchange_type = getattr(getattr(queue, "exchange", None), "type", None) or "direct"
             if (not exchange or not routing_key) and exchange_type == "direct":
@@ -347,9 +350,7 @@ class AMQP:
                     or default_routing_key
                 )
             if declare is None:
-                declare = (
-                    (queue,) if queue is not None and not isinstance(queue, Broadcast) else ()
-                )
+                declare = (queue,) if queue is not None and not isinstance(queue, Broadcast) else ()
             if retry is None:
                 retry = default_retry
             policy = {**default_policy, **retry_policy} if retry_policy else default_policy
@@ -388,9 +389,7 @@ class AMQP:
                 )
             if sent_event is not None:
                 exchange_name = exchange.name if isinstance(exchange, Exchange) else exchange
-                sent_event.update(
-                    queue=queue_name, exchange=exchange_name, routing_key=routing_key
-                )
+                sent_event.update(queue=queue_name, exchange=exchange_name, routing_key=routing_key)
                 dispatcher = event_dispatcher or self._event_dispatcher
                 dispatcher.publish(
                     "task-sent", sent_event, producer, retry=retry, retry_policy=policy
@@ -490,4 +489,3 @@ class AMQP:
             self._queues = None
             for name in ("default_queue", "router"):
                 self.__dict__.pop(name, None)
-

@@ -12,13 +12,12 @@ import weakref
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
 from kombu.clocks import LamportClock
 from kombu.common import oid_from
-from functools import cached_property
-from kombu.utils.uuid import uuid
 
 from taskq import canvas, signals
 from taskq._state import (
@@ -44,7 +43,6 @@ from taskq.loaders import get_loader_cls
 from taskq.local import maybe_evaluate
 from taskq.utils.dispatch import Signal
 from taskq.utils.imports import instantiate, symbol_by_name
-
 from taskq.utils.time import timezone
 
 __all__ = ("Celery", "PendingConfiguration", "TaskQ")
@@ -192,9 +190,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
             method = self.on_configure
             self.on_configure = Signal(name="app.on_configure")
             self.on_configure.connect(lambda **kw: method(), weak=False)
-        self.on_after_configure = Signal(
-            name="app.on_after_configure", providing_args={"source"}
-        )
+        self.on_after_configure = Signal(name="app.on_after_configure", providing_args={"source"})
         self.on_after_finalize = Signal(name="app.on_after_finalize")
         self.on_after_fork = Signal(name="app.on_after_fork")
         # The wire's clients look results up by the app that asked; see thread_oid.
@@ -279,8 +275,6 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         Done by itself when ``tasks`` is first used. Raises RuntimeError when it is about to
         happen by itself and ``autofinalize`` is off.
         """
-        if self.finalized:
-            return
         with self._finalize_mutex:
             if self.finalized:
                 return
@@ -410,9 +404,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
             "options": {**sig.options, **opts},
         }
 
-    def _add_periodic_task(
-        self, key: str, entry: dict[str, Any], name: str | None = None
-    ) -> None:
+    def _add_periodic_task(self, key: str, entry: dict[str, Any], name: str | None = None) -> None:
         self.conf.beat_schedule[key] = entry
 
     # -- making classes and objects that belong to the app
@@ -487,7 +479,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         return self.subclass_with_self("taskq.apps.beat:Beat")
 
     @cached_property
-    def Task(self) -> Any:  # type: ignore[override]  # noqa: N802 - the public name
+    def Task(self) -> Any:  # noqa: N802 - the public name
         """The base class of tasks, bound to this app."""
         return self.create_task_cls()
 
@@ -552,9 +544,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         self._backend_cache = value
 
     def _get_backend(self) -> Any:
-        backend, url = _backends.by_url(
-            self.backend_cls or self.conf.result_backend, self.loader
-        )
+        backend, url = _backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
         return backend(app=self, url=url)
 
     # -- the task that runs, the time
@@ -591,16 +581,6 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
     def oid(self) -> str:
         """Id of this app in this process, where replies are sent to."""
         return oid_from(self)  # type: ignore[no-any-return]
-
-    @property
-    def thread_oid(self) -> str:
-        """Id of this app in this thread, where results are sent to by reply."""
-        local = self._local
-        try:
-            return local.oid  # type: ignore[no-any-return]
-        except AttributeError:
-            local.oid = new_oid = oid_from(self, threads=True)
-            return new_oid  # type: ignore[no-any-return]
 
     # -- forks and pickles
 

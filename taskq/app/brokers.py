@@ -12,7 +12,6 @@ from typing import Any
 from taskq.utils.objects import FallbackContext
 
 
-
 class Brokers:
     """The part of an app that connects."""
 
@@ -160,4 +159,3 @@ class Brokers:
         amqp = vars(self).get("amqp")
         if amqp is not None:
             amqp._producer_pool = None
-

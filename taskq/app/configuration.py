@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from typing import Any
-
 from functools import cached_property
+from typing import Any
 
 from taskq.app.annotations import prepare as prepare_annotations
 from taskq.app.utils import Settings, bugreport, detect_settings
@@ -177,9 +176,7 @@ class Configuration:
         """Put the layers together: assignments, the configuration's source, defaults."""
         self.on_configure.send(sender=self)
         if self._config_source:
-            self.loader.config_from_object(
-                self._config_source, silent=self._config_source_silent
-            )
+            self.loader.config_from_object(self._config_source, silent=self._config_source_silent)
         self.configured = True
         settings = detect_settings(
             self.prepare_config(self.loader.conf or {}),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 from billiard.common import TERM_SIGNAME
 from kombu.matcher import match
 from kombu.pidbox import Mailbox
 from kombu.utils.functional import maybe_list
-from functools import cached_property
 
 from taskq._state import get_current_app
 from taskq.exceptions import DuplicateNodenameWarning, ImproperlyConfigured
@@ -225,9 +225,7 @@ class Control:
 
     discard_all = purge
 
-    def election(
-        self, id: str, topic: str, action: Any = None, connection: Any = None
-    ) -> None:
+    def election(self, id: str, topic: str, action: Any = None, connection: Any = None) -> None:
         """Have workers elect one of them to run ``action``."""
         self.broadcast(
             "election",
@@ -278,7 +276,11 @@ class Control:
                         task_ids.update(response["ok"])
         if task_ids:
             return self.revoke(
-                list(task_ids), destination=destination, terminate=terminate, signal=signal, **kwargs
+                list(task_ids),
+                destination=destination,
+                terminate=terminate,
+                signal=signal,
+                **kwargs,
             )
         return result
 

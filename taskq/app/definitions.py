@@ -77,9 +77,7 @@ class Definitions:
                 if not lazy or self.finalized:
                     task = self._task_from_fun(fun, **options)
                 else:
-                    task = PromiseProxy(
-                        self._task_from_fun, (fun,), options, __doc__=fun.__doc__
-                    )
+                    task = PromiseProxy(self._task_from_fun, (fun,), options, __doc__=fun.__doc__)
                     self._pending.append(task)
                 return filter(task) if filter is not None else task
 
@@ -246,4 +244,3 @@ def shared_task(*args: Any, **kwargs: Any) -> Any:
     if args:
         raise TypeError(f"argument 1 to @shared_task must be a callable, not {args[0]!r}")
     return create(**kwargs)
-

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
-
 from functools import cached_property
+from typing import Any
 
 
 class Events:
@@ -42,8 +41,10 @@ class Events:
         buffer_while_offline: bool = False,
     ) -> Iterator[Any]:
         """Return a context of a dispatcher on a pooled connection."""
-        with self.app.amqp.producer_pool.acquire(block=True) as producer:
-            with self.Dispatcher(
+        with (
+            self.app.amqp.producer_pool.acquire(block=True) as producer,
+            self.Dispatcher(
                 producer.connection, hostname, enabled, producer.channel, buffer_while_offline
-            ) as dispatcher:
-                yield dispatcher
+            ) as dispatcher,
+        ):
+            yield dispatcher

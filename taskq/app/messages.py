@@ -6,6 +6,7 @@ message doesn't carry.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
@@ -54,7 +55,7 @@ def _times(
 ) -> tuple[str | None, str | None]:
     """Return ETA and expiry as ISO 8601 texts."""
     if countdown:
-        if not isinstance(countdown, int | float) or countdown != countdown:
+        if not math.isfinite(countdown):
             raise ValueError(f"countdown must be a number of seconds, not {countdown!r}")
         now = now or app.now()
         eta = maybe_make_aware(add_seconds(now, countdown, "countdown"), tz=timezone)
@@ -132,9 +133,7 @@ def build_v2(
     eta_text: str | None
     expires_text: str | None
     if countdown or eta or expires is not None:
-        eta_text, expires_text = _times(
-            countdown, eta, expires, now, timezone or app.timezone, app
-        )
+        eta_text, expires_text = _times(countdown, eta, expires, now, timezone or app.timezone, app)
     else:
         eta_text = expires_text = None
     if argsrepr is None:

@@ -97,7 +97,9 @@ class Producer(_KombuProducer):
             return send()
         except Exception as exc:
             connection = self.connection
-            errors = connection.recoverable_connection_errors + connection.recoverable_channel_errors
+            errors = (
+                connection.recoverable_connection_errors + connection.recoverable_channel_errors
+            )
             if not isinstance(exc, errors):
                 raise
             if not retry:

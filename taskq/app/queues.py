@@ -152,9 +152,7 @@ class Queues(dict[str, Queue]):
             else None
         )
         exchange_type = self.create_missing_queue_exchange_type
-        exchange = (
-            Exchange(name, type=exchange_type) if exchange_type else self.autoexchange(name)
-        )
+        exchange = Exchange(name, type=exchange_type) if exchange_type else self.autoexchange(name)
         return Queue(name, exchange, name, queue_arguments=arguments)
 
     @property

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from kombu.common import oid_from
 from kombu.utils.uuid import uuid
 
 from taskq._state import get_current_worker_task
@@ -30,9 +31,19 @@ class Sending:
     backend: Any
     tasks: Any
     timezone: Any
-    thread_oid: str
+    _local: Any
     now: Any
     AsyncResult: Any
+
+    @property
+    def thread_oid(self) -> str:
+        """Id of this app in this thread, where results are sent to by reply."""
+        local = self._local
+        try:
+            return local.oid
+        except AttributeError:
+            local.oid = new_oid = oid_from(self, threads=True)
+            return new_oid
 
     def send_task(
         self,
@@ -210,9 +221,7 @@ class Sending:
         return expires, seconds
 
     @staticmethod
-    def _message_options(
-        options: dict[str, Any], stamped_headers: Any
-    ) -> dict[str, Any]:
+    def _message_options(options: dict[str, Any], stamped_headers: Any) -> dict[str, Any]:
         """Take the options that go into the message's headers out of those for publishing."""
         chosen: dict[str, Any] = {}
         for key in ("origin", "argsrepr", "kwargsrepr", "now", "timezone"):

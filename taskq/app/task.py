@@ -22,7 +22,6 @@ from taskq.canvas import _chain, group, signature
 from taskq.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
 from taskq.local import class_property
 from taskq.result import EagerResult, denied_join_result
-
 from taskq.utils.functional import mattrgetter, maybe_list
 from taskq.utils.imports import instantiate
 from taskq.utils.nodenames import gethostname
@@ -327,9 +326,7 @@ class Task(Generic[P, R]):
                 **options,
             )
 
-    def shadow_name(
-        self, args: Any, kwargs: Any, options: dict[str, Any]
-    ) -> str | None:
+    def shadow_name(self, args: Any, kwargs: Any, options: dict[str, Any]) -> str | None:
         """Return the name to show for a call instead of the task's, None for the task's."""
         return None
 
@@ -408,9 +405,7 @@ class Task(Generic[P, R]):
             if stamped:
                 request["stamped_headers"] = stamped
                 request["stamps"] = {name: maybe_list(headers.get(name)) for name in stamped}
-        tracer = build_tracer(
-            task.name, task, eager=True, propagate=throw, app=self._get_app()
-        )
+        tracer = build_tracer(task.name, task, eager=True, propagate=throw, app=self._get_app())
         returned = tracer(task_id, args, kwargs, request)
         value = returned.retval
         if isinstance(value, ExceptionInfo):
@@ -537,9 +532,7 @@ class Task(Generic[P, R]):
         request = self.request
         chord = request.chord
         if "chord" in sig.options and sig.options["chord"] is not None:
-            raise ImproperlyConfigured(
-                "A signature replacing a task must not be part of a chord"
-            )
+            raise ImproperlyConfigured("A signature replacing a task must not be part of a chord")
         if request.chord and isinstance(sig, _chain) and not getattr(sig, "tasks", True):
             raise ImproperlyConfigured("Can't replace a task of a chord by an empty chain")
         if isinstance(sig, _chain) and not getattr(sig, "tasks", True):
@@ -742,4 +735,3 @@ class Task(Generic[P, R]):
 
     def __eq__(self, other: object) -> bool:
         return self is other or (isinstance(other, Task) and other.name == self.name)
-

@@ -169,9 +169,7 @@ def get_task_name(request: Any, default: str) -> str:
 def task_has_custom(task: Any, attr: str) -> bool:
     """Return whether the task overrides this method of Task."""
     return bool(
-        mro_lookup(
-            task.__class__, attr, stop={BaseTask, object}, monkey_patched=["taskq.app.task"]
-        )
+        mro_lookup(task.__class__, attr, stop={BaseTask, object}, monkey_patched=["taskq.app.task"])
     )
 
 
@@ -228,9 +226,7 @@ class TraceInfo:
         """Log that the task is ignored."""
         self._log_error(task, req, ExceptionInfo())
 
-    def handle_retry(
-        self, task: Any, req: Any, store_errors: bool = True, **kwargs: Any
-    ) -> Any:
+    def handle_retry(self, task: Any, req: Any, store_errors: bool = True, **kwargs: Any) -> Any:
         """Store state RETRY, call ``on_retry``, send ``task_retry``. Returns ExceptionInfo."""
         type_, _, tb = sys.exc_info()
         reason = self.retval
@@ -384,9 +380,7 @@ class Tracer:
         try:
             if not isinstance(kwargs, Mapping):
                 raise InvalidTaskError("Task keyword arguments is not a mapping")
-            task_request = Context(
-                request or {}, args=args, called_directly=False, kwargs=kwargs
-            )
+            task_request = Context(request or {}, args=args, called_directly=False, kwargs=kwargs)
             _task_stack.push(task)
             task.request_stack.push(task_request)
             try:
@@ -473,7 +467,12 @@ class Tracer:
         return trace_ok_t(retval if einfo is None else einfo, failure, runtime, retstr)
 
     def _on_error(
-        self, request: Context, exc: BaseException, state: str = FAILURE, *, call_errbacks: bool = True
+        self,
+        request: Context,
+        exc: BaseException,
+        state: str = FAILURE,
+        *,
+        call_errbacks: bool = True,
     ) -> tuple[TraceInfo, Any]:
         if self.propagate and state != RETRY:
             raise exc
@@ -633,7 +632,7 @@ def trace_task(
         tracer = getattr(task, "__trace__", None)
         if tracer is None:
             tracer = task.__trace__ = build_tracer(task.name, task, **opts)
-        return tracer(uuid, args, kwargs, request)  # type: ignore[no-any-return]
+        return tracer(uuid, args, kwargs, request)
     except Exception as exc:
         _signal_internal_error(task, uuid, args, kwargs, request, exc)
         return trace_ok_t(report_internal_error(task, exc), TraceInfo(FAILURE, exc), 0.0, None)
@@ -662,7 +661,9 @@ def report_internal_error(task: Any, exc: BaseException) -> Any:
     _type, _value, _tb = sys.exc_info()
     value = task.backend.prepare_exception(exc, "pickle")
     einfo = ExceptionInfo((type(exc), value, exc.__traceback__ or _tb), internal=True)
-    warn(RuntimeWarning(f"Exception raised outside body: {exc!r}:\n{einfo.traceback}"), stacklevel=2)
+    warn(
+        RuntimeWarning(f"Exception raised outside body: {exc!r}:\n{einfo.traceback}"), stacklevel=2
+    )
     return einfo
 
 
@@ -686,9 +687,7 @@ class _Worker:
         tracer = self.tracers.get(name)
         if tracer is None:
             task = self.tasks[name]
-            tracer = self.tracers[name] = Tracer(
-                name, task, app=self.app, hostname=self.hostname
-            )
+            tracer = self.tracers[name] = Tracer(name, task, app=self.app, hostname=self.hostname)
         return tracer
 
 
@@ -727,9 +726,7 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
     name, task_id, headers, body, content_type, encoding, delivery_info, properties = payload
     tracer = worker.tracer_for(name)
     try:
-        args, kwargs, embed = decode_body(
-            body, content_type, encoding, worker.accept
-        )
+        args, kwargs, embed = decode_body(body, content_type, encoding, worker.accept)
     except Exception as exc:
         return _undecodable(tracer, task_id, headers, exc)
     request = {
@@ -754,9 +751,7 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
 _KINDS = {RETRY: RETRIED, IGNORED: IGNORE, REJECTED: REJECT}
 
 
-def decode_body(
-    body: Any, content_type: str, encoding: str, accept: Any
-) -> tuple[Any, Any, Any]:
+def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tuple[Any, Any, Any]:
     """Return args, kwargs and the embedded links of a protocol 2 body.
 
     Compressed bodies were decompressed when the message was received. A body that is a mapping
@@ -778,7 +773,9 @@ def decode_body(
     return args, kwargs, embed
 
 
-def _undecodable(tracer: Tracer, task_id: str, headers: Mapping[str, Any], exc: Exception) -> Outcome:
+def _undecodable(
+    tracer: Tracer, task_id: str, headers: Mapping[str, Any], exc: Exception
+) -> Outcome:
     """A message whose body can't be read: fails visibly under its id."""
     request = Context(headers, args=(), kwargs={}, called_directly=False)
     failure = TraceInfo(FAILURE, exc)

@@ -226,9 +226,7 @@ def revoked(state: Any, **kwargs: Any) -> Any:
 @inspect_command(
     alias="dump_tasks", variadic="taskinfoitems", signature="[attr1 [attr2 [... [attrN]]]]"
 )
-def registered(
-    state: Any, taskinfoitems: Any = None, builtins: bool = False, **kwargs: Any
-) -> Any:
+def registered(state: Any, taskinfoitems: Any = None, builtins: bool = False, **kwargs: Any) -> Any:
     """Names of the registered tasks, with attributes of theirs."""
     tasks = state.app.tasks
     items = taskinfoitems or DEFAULT_TASK_INFO_ITEMS
@@ -402,9 +400,7 @@ def disable_events(state: Any) -> Any:
 def heartbeat(state: Any) -> None:
     """Send a heartbeat now."""
     logger.debug("Heartbeat requested by remote.")
-    state.consumer.event_dispatcher.send(
-        "worker-heartbeat", freq=5, **worker_state.SOFTWARE_INFO
-    )
+    state.consumer.event_dispatcher.send("worker-heartbeat", freq=5, **worker_state.SOFTWARE_INFO)
 
 
 @control_command(args=[("n", int)], signature="[N=1]")

@@ -64,7 +64,8 @@ class Pidbox:
     def stop(self, c: Any) -> None:
         """Stop listening."""
         self.on_stop()
-        self.consumer = self._close_channel(c)
+        self._close_channel(c)
+        self.consumer = None
 
     def reset(self) -> None:
         """Listen on a new channel."""

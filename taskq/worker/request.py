@@ -551,13 +551,9 @@ class Request:
         reason = Retry(message="Cancelled by Celery")
         self._task.backend.mark_as_retry(self.id, reason, request=self._context)
         self._task.on_retry(reason, self.id, self.args, self.kwargs, None)
-        signals.task_retry.send(
-            sender=self._task, request=self._context, reason=reason, einfo=None
-        )
+        signals.task_retry.send(sender=self._task, request=self._context, reason=reason, einfo=None)
 
-    def _announce_revoked(
-        self, reason: str, terminated: bool, signum: Any, expired: bool
-    ) -> None:
+    def _announce_revoked(self, reason: str, terminated: bool, signum: Any, expired: bool) -> None:
         task_ready(self)
         self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
         self._task.backend.mark_as_revoked(
@@ -801,4 +797,3 @@ def create_request_cls(
     Requests are lean as they are, so it is ``base`` itself; extensions subclass the result.
     """
     return base
-

@@ -12,10 +12,10 @@ import sys
 import weakref
 import zlib
 from collections import Counter
+from functools import cached_property
 from typing import Any
 
 from kombu.serialization import pickle, pickle_protocol
-from functools import cached_property
 
 from taskq import CELERY_COMPAT
 from taskq.exceptions import WorkerShutdown, WorkerTerminate

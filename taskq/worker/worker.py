@@ -182,9 +182,7 @@ class WorkController:
         try:
             self.app.amqp.queues.deselect(exclude)
         except KeyError as exc:
-            raise ImproperlyConfigured(
-                DESELECT_UNKNOWN_QUEUE.strip().format(exclude, exc)
-            ) from exc
+            raise ImproperlyConfigured(DESELECT_UNKNOWN_QUEUE.strip().format(exclude, exc)) from exc
         if self.app.conf.worker_direct:
             self.app.amqp.queues.select_add(worker_direct(self.hostname))
 
@@ -263,9 +261,7 @@ class WorkController:
         self.schedule_filename = either("beat_schedule_filename", schedule_filename)
         self.scheduler = either("beat_scheduler", scheduler, scheduler_cls)
         self.time_limit = either("task_time_limit", time_limit, task_time_limit)
-        self.soft_time_limit = either(
-            "task_soft_time_limit", soft_time_limit, task_soft_time_limit
-        )
+        self.soft_time_limit = either("task_soft_time_limit", soft_time_limit, task_soft_time_limit)
         self.max_tasks_per_child = either("worker_max_tasks_per_child", max_tasks_per_child)
         self.max_memory_per_child = either("worker_max_memory_per_child", max_memory_per_child)
         self.prefetch_multiplier = int(either("worker_prefetch_multiplier", prefetch_multiplier))
@@ -425,10 +421,24 @@ class WorkController:
         except ImportError as exc:
             raise NotImplementedError("rusage not supported by this platform") from exc
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        names = (
-            "utime stime maxrss ixrss idrss isrss minflt majflt nswap inblock oublock "
-            "msgsnd msgrcv nsignals nvcsw nivcsw"
-        ).split()
+        names = [
+            "utime",
+            "stime",
+            "maxrss",
+            "ixrss",
+            "idrss",
+            "isrss",
+            "minflt",
+            "majflt",
+            "nswap",
+            "inblock",
+            "oublock",
+            "msgsnd",
+            "msgrcv",
+            "nsignals",
+            "nvcsw",
+            "nivcsw",
+        ]
         return {name: getattr(usage, f"ru_{name}") for name in names}
 
     def stats(self) -> dict[str, Any]:

@@ -104,7 +104,12 @@ def test_calls_and_results(sides):
 def test_requests_look_the_same(sides):
     proj, _, _ = sides
     result = proj.echo.apply_async(
-        ("x",), countdown=1, expires=60, headers={"mine": 1}, shadow="other", time_limit=50,
+        ("x",),
+        countdown=1,
+        expires=60,
+        headers={"mine": 1},
+        shadow="other",
+        time_limit=50,
         soft_time_limit=40,
     )
     seen = result.get(timeout=15)

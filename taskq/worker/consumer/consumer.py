@@ -44,9 +44,7 @@ CLOSE = bootsteps.CLOSE
 TERMINATE = bootsteps.TERMINATE
 STOP_CONDITIONS = {CLOSE, TERMINATE}
 
-CONNECTION_RETRY = (
-    "consumer: Connection to broker lost. Trying to re-establish the connection..."
-)
+CONNECTION_RETRY = "consumer: Connection to broker lost. Trying to re-establish the connection..."
 CONNECTION_RETRY_STEP = "Trying again {when}... ({retries}/{max_retries})"
 CONNECTION_ERROR = "consumer: Cannot connect to %s: %s.\n%s\n"
 CONNECTION_FAILOVER = "Will retry using next failover."
@@ -172,15 +170,11 @@ class Consumer:
         self.prefetch_multiplier = prefetch_multiplier
         #: Seconds: ETAs farther away are given back to a broker that can keep them.
         self.defer_eta: float = self.app.conf.worker_defer_eta
-        self.amqheartbeat = (
-            self.app.conf.broker_heartbeat if amqheartbeat is None else amqheartbeat
-        )
+        self.amqheartbeat = self.app.conf.broker_heartbeat if amqheartbeat is None else amqheartbeat
         self.task_buckets: dict[str, Any] = defaultdict(lambda: None)
         self.reset_rate_limits()
         self.steps: list[Any] = []
-        self.blueprint = self.Blueprint(
-            steps=self.app.steps["consumer"], on_close=self.on_close
-        )
+        self.blueprint = self.Blueprint(steps=self.app.steps["consumer"], on_close=self.on_close)
         self.blueprint.apply(self, **{**(worker_options or {}), **kwargs})
 
     def _read_connection_errors(self) -> None:
@@ -342,9 +336,7 @@ class Consumer:
 
     def connection_for_write(self, url: Any = None, heartbeat: float | None = None) -> Any:
         """Return an established connection to publish with."""
-        return self.ensure_connected(
-            self.app.connection_for_write(url=url, heartbeat=heartbeat)
-        )
+        return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat))
 
     def ensure_connected(self, conn: Any) -> Any:
         """Establish the connection, trying again as the settings say. Returns it."""
@@ -504,9 +496,7 @@ class Consumer:
         self.strategies.clear()
         for name, task in self.app.tasks.items():
             self.strategies[name] = task.start_strategy(self.app, self)
-            task.__trace__ = build_tracer(
-                name, task, loader, self.hostname, app=self.app
-            )
+            task.__trace__ = build_tracer(name, task, loader, self.hostname, app=self.app)
 
     # -- events
 
@@ -637,9 +627,7 @@ class Consumer:
         return self._update_qos_eventually(index)
 
     def _update_qos_eventually(self, index: int) -> int:
-        change = (
-            self.qos.decrement_eventually if index < 0 else self.qos.increment_eventually
-        )
+        change = self.qos.decrement_eventually if index < 0 else self.qos.increment_eventually
         return change(abs(index) * self.prefetch_multiplier)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
@@ -655,4 +643,3 @@ class Evloop(bootsteps.StartStopStep):
     def start(self, c: Any) -> None:
         """Run the loop."""
         c.loop(*c.loop_args())
-

@@ -55,7 +55,7 @@ class Mingle(bootsteps.StartStopStep):
         own_revoked = c.controller.state.revoked
         replies = inspect.hello(c.hostname, own_revoked._data) or {}
         replies.pop(c.hostname, None)  # deleted: our own answer
-        return replies  # type: ignore[no-any-return]
+        return replies
 
     def on_node_reply(self, c: Any, nodename: str, reply: Any) -> None:
         """Take over what one worker answered."""

@@ -29,14 +29,10 @@ class Tasks(bootsteps.StartStopStep):
         c.update_strategies()
         qos_global = self.qos_global(c)
         c.connection.default_channel.basic_qos(0, c.initial_prefetch_count, qos_global)
-        c.task_consumer = c.app.amqp.TaskConsumer(
-            c.connection, on_decode_error=c.on_decode_error
-        )
+        c.task_consumer = c.app.amqp.TaskConsumer(c.connection, on_decode_error=c.on_decode_error)
 
         def set_prefetch_count(prefetch_count: int) -> Any:
-            return c.task_consumer.qos(
-                prefetch_count=prefetch_count, apply_global=qos_global
-            )
+            return c.task_consumer.qos(prefetch_count=prefetch_count, apply_global=qos_global)
 
         c.qos = QoS(set_prefetch_count, c.initial_prefetch_count)
         # Acknowledgements are written before the tasks they belong to go to a child.
