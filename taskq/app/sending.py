@@ -40,10 +40,10 @@ class Sending:
         """Id of this app in this thread, where results are sent to by reply."""
         local = self._local
         try:
-            return local.oid
+            return str(local.oid)
         except AttributeError:
             local.oid = new_oid = oid_from(self, threads=True)
-            return new_oid
+            return str(new_oid)
 
     def send_task(
         self,

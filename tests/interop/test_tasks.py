@@ -1,4 +1,4 @@
-"""A Celery worker runs taskq's messages, a taskq worker runs Celery's; either side reads results."""
+"""A Celery worker runs taskq's messages and the reverse; either side reads the results."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_serializers_and_compression(sides, serializer):
 
 
 def test_an_expired_message_is_revoked(sides):
-    proj, worker, _ = sides
+    proj, _, _ = sides
     result = proj.add.apply_async((1, 1), countdown=1, expires=0.3)
     with pytest.raises(Exception, match=r"expired|revoked"):
         result.get(timeout=15)
