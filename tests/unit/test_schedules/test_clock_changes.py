@@ -29,6 +29,12 @@ TRANSITIONS = [
     ("Pacific/Apia", (2011, 12, 30, 0, 0), 24 * 60, (2012, 4, 1, 3, 0), 60),
 ]
 IDS = [zone for zone, *_ in TRANSITIONS]
+SKIPPED = pytest.mark.parametrize(
+    ("zone", "skipped", "length"), [row[:3] for row in TRANSITIONS], ids=IDS
+)
+REPEATED = pytest.mark.parametrize(
+    ("zone", "repeated", "minutes"), [(row[0], *row[3:]) for row in TRANSITIONS], ids=IDS
+)
 
 
 def days_around(zone: str, *fields: int) -> tuple[datetime, datetime]:
@@ -46,7 +52,7 @@ def real(runs_at: list[datetime]) -> list[datetime]:
 @pytest.mark.parametrize(
     ("zone", "skipped", "length", "_repeated", "_minutes"), TRANSITIONS, ids=IDS
 )
-def test_the_table_is_right_about_skipped_times(zone, skipped, length, _repeated, _minutes):
+def test_the_table_is_right_about_skipped_times(zone, skipped, length):
     moment = local(zone, *skipped)
     shown = moment.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     assert shown - moment.replace(tzinfo=None) == timedelta(minutes=length)
@@ -55,7 +61,7 @@ def test_the_table_is_right_about_skipped_times(zone, skipped, length, _repeated
 @pytest.mark.parametrize(
     ("zone", "_skipped", "_length", "repeated", "minutes"), TRANSITIONS, ids=IDS
 )
-def test_the_table_is_right_about_repeated_times(zone, _skipped, _length, repeated, minutes):
+def test_the_table_is_right_about_repeated_times(zone, repeated, minutes):
     moment = local(zone, *repeated)
     gained = moment.replace(fold=1).astimezone(UTC) - moment.astimezone(UTC)
     assert gained == timedelta(minutes=minutes)
@@ -64,7 +70,7 @@ def test_the_table_is_right_about_repeated_times(zone, _skipped, _length, repeat
 @pytest.mark.parametrize(
     ("zone", "skipped", "length", "_repeated", "_minutes"), TRANSITIONS, ids=IDS
 )
-def test_a_skipped_time_happens_once_and_later(zone, skipped, length, _repeated, _minutes):
+def test_a_skipped_time_happens_once_and_later(zone, skipped, length):
     minute, hour = skipped[4] + 10, skipped[3]
     begin, end = days_around(zone, *skipped)
     daily = runs(lambda app: crontab(minute, hour, app=app), zone, begin, end)
@@ -78,7 +84,7 @@ def test_a_skipped_time_happens_once_and_later(zone, skipped, length, _repeated,
 @pytest.mark.parametrize(
     ("zone", "_skipped", "_length", "repeated", "minutes"), TRANSITIONS, ids=IDS
 )
-def test_a_repeated_time_happens_the_first_time_only(zone, _skipped, _length, repeated, minutes):
+def test_a_repeated_time_happens_the_first_time_only(zone, repeated, minutes):
     minute, hour = repeated[4] + 10, repeated[3]
     begin, end = days_around(zone, *repeated)
     daily = runs(lambda app: crontab(minute, hour, app=app), zone, begin, end)
@@ -92,7 +98,7 @@ def test_a_repeated_time_happens_the_first_time_only(zone, _skipped, _length, re
     ("zone", "skipped", "length", "_repeated", "_minutes"), TRANSITIONS, ids=IDS
 )
 @pytest.mark.parametrize("every", [1, 15, 60])
-def test_every_few_minutes_across_skipped_times(zone, skipped, length, _repeated, _minutes, every):
+def test_every_few_minutes_across_skipped_times(zone, skipped, length, every):
     begin = local(zone, *skipped).astimezone(UTC) - timedelta(hours=2)
     end = begin + timedelta(hours=5)
     steady = real(runs(lambda app: crontab(f"*/{every}", app=app), zone, begin, end))
@@ -105,7 +111,7 @@ def test_every_few_minutes_across_skipped_times(zone, skipped, length, _repeated
     ("zone", "_skipped", "_length", "repeated", "minutes"), TRANSITIONS, ids=IDS
 )
 @pytest.mark.parametrize("every", [1, 15, 60])
-def test_every_few_minutes_across_repeated_times(zone, _skipped, _length, repeated, minutes, every):
+def test_every_few_minutes_across_repeated_times(zone, repeated, minutes, every):
     begin = local(zone, *repeated).astimezone(UTC) - timedelta(hours=2)
     end = begin + timedelta(hours=6)
     steady = real(runs(lambda app: crontab(f"*/{every}", app=app), zone, begin, end))
