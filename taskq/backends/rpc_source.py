@@ -158,8 +158,8 @@ class RPCSource(ResultSource):
             if task_id is None:
                 logger.exception("Dropped a message that is no result: %r", message.body)
                 return
-        self._store.note(task_id, meta, len(message.body or b""))
-        self._arrived.append(meta)
+        if self._store.note(task_id, meta, len(message.body or b"")):
+            self._arrived.append(meta)
 
 
 class StateStore:
@@ -174,12 +174,12 @@ class StateStore:
         self._last: OrderedDict[str, tuple[Meta, int]] = OrderedDict()
         self._bytes = 0
 
-    def note(self, task_id: str, meta: Meta, size: int) -> None:
-        """Remember the last state of a task; a SUCCESS stays the last."""
+    def note(self, task_id: str, meta: Meta, size: int) -> bool:
+        """Remember the last state of a task; False for one that comes after a SUCCESS."""
         with self._lock:
             before = self._last.get(task_id)
             if before is not None and before[0]["status"] == states.SUCCESS:
-                return
+                return False
             self._drop(task_id)
             self._last[task_id] = meta, size
             self._bytes += size
@@ -187,6 +187,7 @@ class StateStore:
                 self._bytes > MAX_CLAIMED_BYTES and len(self._last) > 1
             ):
                 self._drop(next(iter(self._last)))
+            return True
 
     def keep(self, meta: Meta) -> None:
         """Keep a state that nobody waits for."""
