@@ -49,27 +49,21 @@ def real(runs_at: list[datetime]) -> list[datetime]:
     return [moment.astimezone(UTC) for moment in runs_at]
 
 
-@pytest.mark.parametrize(
-    ("zone", "skipped", "length", "_repeated", "_minutes"), TRANSITIONS, ids=IDS
-)
+@SKIPPED
 def test_the_table_is_right_about_skipped_times(zone, skipped, length):
     moment = local(zone, *skipped)
     shown = moment.astimezone(UTC).astimezone(ZoneInfo(zone)).replace(tzinfo=None)
     assert shown - moment.replace(tzinfo=None) == timedelta(minutes=length)
 
 
-@pytest.mark.parametrize(
-    ("zone", "_skipped", "_length", "repeated", "minutes"), TRANSITIONS, ids=IDS
-)
+@REPEATED
 def test_the_table_is_right_about_repeated_times(zone, repeated, minutes):
     moment = local(zone, *repeated)
     gained = moment.replace(fold=1).astimezone(UTC) - moment.astimezone(UTC)
     assert gained == timedelta(minutes=minutes)
 
 
-@pytest.mark.parametrize(
-    ("zone", "skipped", "length", "_repeated", "_minutes"), TRANSITIONS, ids=IDS
-)
+@SKIPPED
 def test_a_skipped_time_happens_once_and_later(zone, skipped, length):
     minute, hour = skipped[4] + 10, skipped[3]
     begin, end = days_around(zone, *skipped)
@@ -81,9 +75,7 @@ def test_a_skipped_time_happens_once_and_later(zone, skipped, length):
     assert len(per_day) == (3 if length == 24 * 60 else 4)
 
 
-@pytest.mark.parametrize(
-    ("zone", "_skipped", "_length", "repeated", "minutes"), TRANSITIONS, ids=IDS
-)
+@REPEATED
 def test_a_repeated_time_happens_the_first_time_only(zone, repeated, minutes):
     minute, hour = repeated[4] + 10, repeated[3]
     begin, end = days_around(zone, *repeated)
@@ -94,9 +86,7 @@ def test_a_repeated_time_happens_the_first_time_only(zone, repeated, minutes):
     assert local(zone, *repeated[:4], minute).astimezone(UTC) in real(daily)
 
 
-@pytest.mark.parametrize(
-    ("zone", "skipped", "length", "_repeated", "_minutes"), TRANSITIONS, ids=IDS
-)
+@SKIPPED
 @pytest.mark.parametrize("every", [1, 15, 60])
 def test_every_few_minutes_across_skipped_times(zone, skipped, length, every):
     begin = local(zone, *skipped).astimezone(UTC) - timedelta(hours=2)
@@ -107,9 +97,7 @@ def test_every_few_minutes_across_skipped_times(zone, skipped, length, every):
     assert steady == expected
 
 
-@pytest.mark.parametrize(
-    ("zone", "_skipped", "_length", "repeated", "minutes"), TRANSITIONS, ids=IDS
-)
+@REPEATED
 @pytest.mark.parametrize("every", [1, 15, 60])
 def test_every_few_minutes_across_repeated_times(zone, repeated, minutes, every):
     begin = local(zone, *repeated).astimezone(UTC) - timedelta(hours=2)
