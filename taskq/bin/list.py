@@ -43,6 +43,11 @@ def _rows(connection: Any) -> list[dict[str, str]]:
         raise CommandError(
             f"The broker at {connection.as_uri()} cannot list its bindings."
         ) from exc
+    except ImportError as exc:
+        raise CommandError(
+            f"Listing the bindings of {connection.as_uri()} asks the broker's management "
+            f"interface, and needs the package {exc.name}: pip install {exc.name}"
+        ) from exc
     except connection.connection_errors as exc:
         raise CommandError(
             f"The management interface of the broker did not answer: {exc}\n"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -212,7 +214,15 @@ def test_root_with_pickle_is_refused(make_project, sqlite_url):
     project = make_project(
         CODE, broker=sqlite_url, backend=sqlite_url, conf={"accept_content": ["pickle", "json"]}
     )
-    done = project.run("-A", "proj", "worker", "-P", "solo")
+    env = {name: value for name, value in project.env.items() if name != "C_FORCE_ROOT"}
+    done = subprocess.run(
+        [sys.executable, "-m", "taskq", "-A", "proj", "worker", "-P", "solo"],
+        cwd=project.directory,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     assert done.returncode != 0
     assert "superuser privileges" in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
@@ -221,5 +231,5 @@ def test_root_with_pickle_is_refused(make_project, sqlite_url):
 def test_an_unreachable_broker_is_waited_for(make_project, sqlite_url):
     project = make_project(CODE, broker="redis://127.0.0.1:1/0", backend=sqlite_url)
     with project.worker("-l", "INFO", "-P", "solo", ready=False) as worker:
-        worker.wait_for_log("Cannot connect to redis://127.0.0.1:1/0")
+        worker.wait_for_log("Cannot connect to redis://")
         assert worker.stop() == 0
