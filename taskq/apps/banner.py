@@ -43,8 +43,7 @@ BANNER = """\
 .> task events: {events}
 
 [queues]
-{queues}
-"""
+{queues}"""
 
 TASKS = """
 [tasks]

@@ -162,8 +162,8 @@ class Worker(WorkController):
 
     def emit_banner(self) -> None:
         """Print the banner where stdout was before the log took it."""
-        text = self.colored.cyan(" \n", self.startup_info())
-        print(f"{text}{self.colored.reset(self.extra_info())}", file=sys.__stdout__, flush=True)
+        text = self.colored.cyan(f"\n{self.startup_info()}\n")
+        print(f"{text}{self.extra_info()}", file=sys.__stdout__, flush=True)
 
     def startup_info(self, artlines: bool = True) -> str:
         """Return the banner's text; ``artlines`` draws beside it."""
@@ -173,7 +173,7 @@ class Worker(WorkController):
         """Return the list of tasks where the log level shows information, else nothing."""
         if self.loglevel is None or self.loglevel > 20:  # logging.INFO
             return ""
-        return f"\n{banner.tasks_text(self._task_names(include_builtins=self.loglevel <= 10))}"
+        return banner.tasks_text(self._task_names(include_builtins=self.loglevel <= 10))
 
     def tasklist(
         self, include_builtins: bool = True, sep: str = "\n", int_: str = "celery."

@@ -22,6 +22,10 @@ Check that it runs and that the URL is right: it is taken from --broker, then fr
 TASKQ_BROKER_URL or CELERY_BROKER_URL, then from the app's broker_url.
 To try taskq without a server, use a file as broker: --broker sqlite:///taskq.db"""
 
+NO_TRANSPORT = """\
+{reason}. The broker's URL begins with the name of its kind, such as redis://, amqp://, sqs:// or
+sqlite:///; check --broker, TASKQ_BROKER_URL, CELERY_BROKER_URL and the app's broker_url."""
+
 NO_BACKEND = """\
 Cannot reach the result backend{where}: {reason}
 Check that it runs and that the URL is right: it is taken from --result-backend, then from
@@ -65,6 +69,10 @@ def explained(app: Any | None) -> Iterator[None]:
         ) from exc
     except (ImproperlyConfigured, SecurityError) as exc:
         raise CommandError(_reason(exc)) from exc
+    except KeyError as exc:
+        if not str(exc.args[0] if exc.args else "").startswith("No such transport"):
+            raise
+        raise CommandError(NO_TRANSPORT.format(reason=exc.args[0])) from exc
 
 
 @contextmanager

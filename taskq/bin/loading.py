@@ -6,6 +6,7 @@ Called by the root command before a subcommand runs.
 from __future__ import annotations
 
 import os
+import sys
 import traceback
 from types import TracebackType
 from typing import Any
@@ -21,10 +22,11 @@ Looked in {cwd} and on sys.path.{hint}
 Run the command in the directory that holds the module, or name that directory with --workdir;
 -A takes a module ('proj', 'proj.tasks') or a module and an attribute ('proj.tasks:app')."""
 
-NO_APP = """\
-Unable to load the app {name!r}: {reason}
-Tried {tried}.
-Name the app itself, such as -A {module}:NAME, or bind it to the name 'app' in that module."""
+NO_APP = "Unable to load the app {name!r}: {reason}."
+
+NO_ATTRIBUTE = """\
+Unable to load the app {name!r}: the module {module!r} has no attribute {attribute!r}.
+It has: {has}."""
 
 BROKEN = """\
 Unable to load the app {name!r}: the module was found, but importing it failed:
@@ -44,13 +46,15 @@ def load_app(name: str) -> Any:
     try:
         return find_app(name)
     except ModuleNotFoundError as exc:
+        if exc.name == name and ":" in name:
+            raise CommandError(_no_attribute(name), EX_USAGE) from exc
         if exc.name and _is_part_of(exc.name, name):
             raise CommandError(_not_found(name, exc.name), EX_USAGE) from exc
         raise CommandError(_broken(name, exc), EX_USAGE) from exc
     except AttributeError as exc:
         if _raised_by_user_code(exc):
             raise CommandError(_broken(name, exc), EX_USAGE) from exc
-        raise CommandError(_no_app(name, exc), EX_USAGE) from exc
+        raise CommandError(NO_APP.format(name=name, reason=exc), EX_USAGE) from exc
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as exc:  # whatever the user's module raises while it is imported
@@ -83,17 +87,12 @@ def _similar(missing: str) -> str:
     return f" Did you mean {' or '.join(map(repr, found))}?" if found else ""
 
 
-def _no_app(name: str, exc: AttributeError) -> str:
+def _no_attribute(name: str) -> str:
     module, _, attribute = name.partition(":")
-    if attribute:
-        tried = f"the attribute {attribute!r} of {module!r}"
-    else:
-        tried = (
-            f"{module}:app, {module}:celery, every app among the names of {module!r}, "
-            f"and the same in {module}.celery and {module}.taskq"
-        )
-    reason = str(exc)
-    return NO_APP.format(name=name, reason=reason, tried=tried, module=module)
+    names = [n for n in vars(sys.modules[module]) if not n.startswith("_")]
+    return NO_ATTRIBUTE.format(
+        name=name, module=module, attribute=attribute, has=", ".join(names) or "nothing"
+    )
 
 
 def _raised_by_user_code(exc: BaseException) -> bool:

@@ -46,6 +46,13 @@ def test_call_without_a_broker_says_what_to_do(taskq, project, module):
     assert "sqlite:///" in result.output
 
 
+def test_an_unknown_kind_of_broker(taskq, project):
+    result = taskq("-A", "proj", "-b", "rabbit://localhost", "call", "t")
+    assert result.exit_code == 1
+    assert "No such transport: rabbit" in result.output
+    assert "amqp://" in result.output
+
+
 class TestResult:
     def test_a_value(self, taskq, project):
         taskq("-A", "proj", "report")

@@ -132,13 +132,13 @@ class TestUnusableApps:
         module("empty", "x = 1\n")
         result = taskq("-A", "empty", "report")
         assert result.exit_code == 2
-        assert "empty" in result.output
-        assert "Name the app itself" in result.output
+        assert "empty.app" in result.output
 
     def test_an_attribute_that_is_not_there(self, taskq, project):
         result = taskq("-A", "proj:nope", "report")
         assert result.exit_code == 2
-        assert "nope" in result.output
+        assert "no attribute 'nope'" in result.output
+        assert "app, add" in result.output
 
     def test_a_module_that_fails_shows_where_in_the_users_code(self, taskq, module):
         module("helper", "1 / 0\n")
@@ -239,6 +239,17 @@ class TestOptionsOfTheApp:
         module("proj", PROJECT)
         taskq("-A", "mine", "report")
         assert "--template" not in taskq("-A", "proj", "report", "--help").output
+
+
+def test_a_green_pool_that_is_not_installed():
+    done = subprocess.run(
+        [sys.executable, "-m", "taskq", "worker", "-P", "eventlet"], capture_output=True, text=True
+    )
+    if "eventlet" not in done.stderr:
+        pytest.skip("eventlet is installed")
+    assert done.returncode == 1
+    assert "pip install 'taskq[eventlet]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_python_dash_m(tmp_path: Path):
