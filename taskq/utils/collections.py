@@ -427,6 +427,7 @@ class LimitedSet:
             self._refresh_heap()
             self.purge()
         elif isinstance(other, dict):
+            latest = time.monotonic()
             for member, added in other.items():
                 if isinstance(added, dict):  # as in the state file of Celery 3
                     added = added["inserted"]
@@ -434,7 +435,8 @@ class LimitedSet:
                     raise ValueError(
                         f"Expecting float timestamp, got type {type(added)!r} with value: {added}"
                     )
-                self.add(member, added)
+                # From before a reboot, or from another machine: nothing was added in the future.
+                self.add(member, min(added, latest))
         else:
             for member in other:
                 self.add(member)
