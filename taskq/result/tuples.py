@@ -20,6 +20,8 @@ def result_from_tuple(r: Any, app: Any = None) -> Any:
     if isinstance(r, ResultBase):
         return r
     app = app_or_default(app)
+    if hasattr(r, "as_tuple"):
+        r = r.as_tuple()  # a handle of Celery's, which it pickled
     # Parents first and without recursion: a chain has as many as it has steps.
     line = []
     while r:

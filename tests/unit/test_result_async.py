@@ -183,7 +183,7 @@ class TestGet:
 class TestInsideATask:
     def test_waiting_is_refused(self, app: TaskQ) -> None:
         result = store(app, "a", 5)
-        with denied_join_result(), pytest.raises(RuntimeError, match="Never call result.get"):
+        with denied_join_result(), pytest.raises(RuntimeError, match=r"Never call result\.get"):
             result.get()
 
     def test_unless_allowed(self, app: TaskQ) -> None:

@@ -111,7 +111,7 @@ class TestWaiting:
         }
 
     def test_refused_inside_a_task(self, stored: TaskQ) -> None:
-        with denied_join_result(), pytest.raises(RuntimeError, match="Never call result.get"):
+        with denied_join_result(), pytest.raises(RuntimeError, match=r"Never call result\.get"):
             group(stored, "one").get()
 
 

@@ -301,12 +301,12 @@ class TestCompression:
     def test_an_unknown_method_is_refused(self, app: TaskQ) -> None:
         app.conf.result_compression = "squeeze"
         with pytest.raises(ImproperlyConfigured, match="application/x-gzip"):
-            app.backend  # noqa: B018
+            app.backend
 
     def test_a_store_of_text_warns(self, app: TaskQ) -> None:
         app.conf.result_compression = "gzip"
         with pytest.warns(UserWarning, match="CacheBackend"):
-            app.backend  # noqa: B018
+            app.backend
 
 
 def test_the_date_is_in_the_apps_time_zone(app: TaskQ) -> None:
