@@ -73,8 +73,9 @@ def install_worker_int_handler(worker: Any, sig: str = "SIGINT") -> None:
     """``sig`` stops the worker when what runs has finished; the second one stops it cold."""
 
     def then(worker: Any) -> None:
-        say(INT_AGAIN, sys.__stdout__)
+        # Before it is promised: the next one may come at once.
         install_worker_term_hard_handler(worker, sig=sig, exitcode=EX_FAILURE)
+        say(INT_AGAIN, sys.__stdout__)
 
     platforms.signals[sig] = _shutdown_handler(
         worker, sig=sig, how="Warm", callback=then, exitcode=EX_FAILURE

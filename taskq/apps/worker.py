@@ -202,7 +202,16 @@ class Worker(WorkController):
 
         HUP restarts only without a terminal: a terminal sends it when it is closed.
         """
+        if platforms.IS_macOS:
+            self.macOS_proxy_detection_workaround()
         signal_handlers.install(worker, restart_on_hup=not self._isatty)
+
+    def macOS_proxy_detection_workaround(self) -> None:  # noqa: N802 - the public name
+        """Keep Python from asking macOS for its proxies, which crashes in a forked process.
+
+        Python does not ask where any variable named ``*_proxy`` is set.
+        """
+        os.environ.setdefault("celery_dummy_proxy", "set_by_celeryd")
 
     def set_process_status(self, info: str) -> Any:
         """Show what the worker does in its process title; needs the setproctitle package."""
