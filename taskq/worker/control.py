@@ -315,6 +315,12 @@ def _revoke(
             return ok("terminate: tasks unknown")
         return ok(f"terminate: {', '.join(terminated)}")
     logger.info("Tasks flagged as revoked: %s", ", ".join(task_ids))
+    for request in list(_find_requests_by_id(task_ids)):
+        # One that waits in the pool would not be asked again before it runs.
+        if request not in worker_state.active_requests and state.consumer.pool.cancel_pending(
+            request
+        ):
+            request.revoked()
     return ok(task_ids)
 
 
