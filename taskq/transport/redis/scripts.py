@@ -17,16 +17,15 @@ _FOLDER = Path(__file__).parent / "lua"
 
 
 class Script:
-    """One script of the ``lua`` folder.
+    """One script.
 
-    - name: its file name without the extension.
+    - file: its source.
     """
 
-    __slots__ = ("_by_hash", "_by_text", "_text", "name")
+    __slots__ = ("_by_hash", "_by_text", "_text")
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-        text = (_FOLDER / f"{name}.lua").read_bytes()
+    def __init__(self, file: Path) -> None:
+        text = file.read_bytes()
         digest = sha1(text, usedforsecurity=False).hexdigest()
         self._text = text
         self._by_hash = pack_argument("EVALSHA") + pack_argument(digest)
@@ -83,6 +82,9 @@ def unknown_script(reply: Any) -> bool:
 
 
 @cache
-def script(name: str) -> Script:
-    """Return the script of that name; read once."""
-    return Script(name)
+def script(name: str, folder: Path = _FOLDER) -> Script:
+    """Return the script in ``<name>.lua``; read once.
+
+    - folder: where it is, by default with the transport's.
+    """
+    return Script(folder / f"{name}.lua")
