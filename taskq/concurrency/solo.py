@@ -37,6 +37,8 @@ class TaskPool(BasePool):
         self.limit = 1
         self._pending: deque[Job] = deque()
         self._runtimes = Runtimes()
+        # Acknowledged, or about to be, and not begun.
+        self._batch: list[Job] = []
         self._running: RunningJob | None = None
         self._refusal = LimitRefusal("solo", self.options)
         self._loop: PoolLoop | None = None
@@ -56,7 +58,7 @@ class TaskPool(BasePool):
 
     def flush(self) -> None:
         """Run everything that was submitted."""
-        while self._pending and self._running is None:
+        while (self._pending or self._batch) and self._running is None:
             self.flush_dispatch()
 
     def register_with_event_loop(self, loop: Any) -> None:
@@ -72,11 +74,16 @@ class TaskPool(BasePool):
 
     def flush_dispatch(self) -> None:
         """Run the next job; more than one when they are short."""
-        if not self._pending or self._running is not None:
+        if not (self._pending or self._batch) or self._running is not None:
             return
-        batch = self._choose()
+        if self._batch:
+            # Chosen before, when acknowledging failed.
+            batch = self._batch
+        else:
+            batch = self._batch = self._choose()
         if batch and self.before_dispatch is not None:
             self.before_dispatch()
+        self._batch = []
         for job in batch:
             self._run(job)
         if self._pending and self._loop is not None:
@@ -85,15 +92,18 @@ class TaskPool(BasePool):
 
     def cancel_pending(self, job: Job) -> bool:
         """Take back ``job`` if it has not begun; True if it never will."""
-        for position, other in enumerate(self._pending):
-            if other is job:
-                del self._pending[position]
-                return True
+        waiting: deque[Job] | list[Job]
+        for waiting in (self._batch, self._pending):
+            for position, other in enumerate(waiting):
+                if other is job:
+                    del waiting[position]
+                    return True
         return False
 
     def take_back(self) -> list[Job]:
         """Take back every job that has not begun, oldest first."""
-        jobs = list(self._pending)
+        jobs = [*self._batch, *self._pending]
+        self._batch.clear()
         self._pending.clear()
         return jobs
 

@@ -76,6 +76,9 @@ class TaskPool(BasePool):
         self._runtimes = Runtimes()
         self._refusal = LimitRefusal("threads", self.options)
         self._pending: deque[Job] = deque()
+        # Acknowledged, or about to be, and not handed over.
+        self._batch: list[Ticket] = []
+        self._dispatching = False
         # To the threads; None tells the one that gets it to end.
         self._tickets: SimpleQueue[Ticket | None] = SimpleQueue()
         # From the threads: (ticket, has it ended).
@@ -115,16 +118,16 @@ class TaskPool(BasePool):
         Jobs that were acknowledged and never began get ``on_lost(Terminated)``.
         """
         self._pending.clear()
-        for ticket in list(self._handed.values()):
+        for ticket in [*self._batch, *self._handed.values()]:
             if _claim(ticket):
-                del self._handed[id(ticket)]
+                self._handed.pop(id(ticket), None)
                 if ticket.job is not None and ticket.job.early_ack:
                     ticket.job.on_lost(Terminated(int(signal.SIGTERM)))
         self._end_threads()
 
     def flush(self) -> None:
         """Wait until everything that was submitted has ended."""
-        while self._pending or self._handed or self._news or self._calls:
+        while self._pending or self._batch or self._handed or self._news or self._calls:
             self.pump()
 
     def pump(self, timeout: float | None = None) -> None:
@@ -158,10 +161,9 @@ class TaskPool(BasePool):
 
     def flush_dispatch(self) -> None:
         """Hand over what was submitted: as much as there are threads, and a few short ones more."""
-        pending = self._pending
-        if not pending:
+        pending, batch = self._pending, self._batch
+        if not (pending or batch) or self._dispatching:
             return
-        batch: list[Ticket] = []
         while pending:
             job = pending[0]
             handed = len(self._handed) + len(batch)
@@ -175,7 +177,12 @@ class TaskPool(BasePool):
                 continue
             batch.append(Ticket(job))
         if batch and self.before_dispatch is not None:
-            self.before_dispatch()
+            self._dispatching = True
+            try:
+                self.before_dispatch()
+            finally:
+                self._dispatching = False
+        self._batch = []
         for ticket in batch:
             self._handed[id(ticket)] = ticket
             self._put(ticket)
@@ -210,6 +217,10 @@ class TaskPool(BasePool):
             if other is job:
                 del self._pending[position]
                 return True
+        for position, ticket in enumerate(self._batch):
+            if ticket.job is job:
+                del self._batch[position]
+                return True
         for ticket in list(self._handed.values()):
             if ticket.job is job and _claim(ticket):
                 del self._handed[id(ticket)]
@@ -218,7 +229,8 @@ class TaskPool(BasePool):
 
     def take_back(self) -> list[Job]:
         """Take back every job that no thread has begun, oldest first."""
-        handed = [t.job for t in list(self._handed.values()) if t.job is not None]
+        tickets = [*self._handed.values(), *self._batch]
+        handed = [ticket.job for ticket in tickets if ticket.job is not None]
         jobs = [job for job in handed if self.cancel_pending(job)]
         jobs.extend(self._pending)
         self._pending.clear()

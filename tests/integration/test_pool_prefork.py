@@ -143,6 +143,23 @@ def test_nothing_reaches_a_child_while_acknowledging_fails(pool: TaskPool, tmp_p
     assert log.read_text() == "ran\n"
 
 
+def test_acknowledging_may_take_jobs_out_of_the_batch(pool: TaskPool) -> None:
+    all_up(pool)
+    lost, kept = RecordingJob("noop"), RecordingJob("noop")
+    answers: list[bool] = []
+
+    def flush() -> None:
+        pool.before_dispatch = None
+        answers.append(pool.cancel_pending(lost))
+
+    pool.before_dispatch = flush
+    pool.submit(lost)
+    run(pool, kept)
+    assert answers == [True]
+    assert lost.calls == ["dispatched"]
+    assert pool.free_slots() == 2
+
+
 def test_a_job_that_cannot_be_dispatched_is_left_alone(pool: TaskPool) -> None:
     class Refusing(RecordingJob):
         def on_dispatched(self) -> None:

@@ -118,6 +118,22 @@ def test_cancels_what_has_not_begun(make_pool: MakePool) -> None:
     assert [job.calls for job in jobs[1:]] == [[], [], []]
 
 
+def test_acknowledging_may_fail_or_take_jobs_out_of_the_batch(pool: TaskPool) -> None:
+    def refuse() -> None:
+        raise ConnectionError("the broker is away")
+
+    lost, kept = RecordingJob("noop"), RecordingJob("noop")
+    pool.before_dispatch = refuse
+    pool.submit(lost)
+    pool.submit(kept)
+    with pytest.raises(ConnectionError):
+        pool.flush_dispatch()
+    assert lost.calls == kept.calls == ["dispatched"]
+    pool.before_dispatch = lambda: print(pool.cancel_pending(lost))
+    wait(pool, kept)
+    assert lost.calls == ["dispatched"]
+
+
 def test_stop_finishes_what_was_submitted(make_pool: MakePool) -> None:
     pool = make_pool(2)
     jobs = [RecordingJob("sleep", (0.02,)) for _ in range(10)]

@@ -44,6 +44,8 @@ class Dispatcher:
         # Children that may take one more job, by the number they have; [0] are the idle ones.
         self._open: list[dict[Child, None]] = [{} for _ in range(MAX_WINDOW + 1)]
         self._seq = 0
+        # Chosen, and not written yet: what the flush in progress is about.
+        self._batch: list[tuple[Child, Job]] = []
         self._unflushed = False
         self._busy = False
 
@@ -68,7 +70,15 @@ class Dispatcher:
         return bool(self.waiting) or any(child.queue for child in self.children.values())
 
     def cancel(self, job: Job) -> bool:
-        """Take ``job`` back if it has not started; return whether it never will."""
+        """Take ``job`` back if it has not started; return whether it never will.
+
+        ``before_dispatch`` may call it for jobs that it found out not to be ours any more.
+        """
+        for position, (child, other) in enumerate(self._batch):
+            if other is job:
+                del self._batch[position]
+                self._unload(child)
+                return True
         for waiting in (self._pending, self._returned):
             if _remove(waiting, job):
                 return True
@@ -151,32 +161,33 @@ class Dispatcher:
             self._busy = False
 
     def _hand_over(self) -> None:
-        batch = self._choose()
+        self._choose()
         if self._unflushed and self.before_dispatch is not None:
             try:
                 self.before_dispatch()
             except BaseException:
-                for child, _ in batch:
+                for child, _ in self._batch:
                     self._unload(child)
-                self._returned.extendleft(job for _, job in reversed(batch))
+                self._returned.extendleft(job for _, job in reversed(self._batch))
+                self._batch = []
                 raise
         self._unflushed = False
+        batch, self._batch = self._batch, []
         self._write(batch)
 
-    def _choose(self) -> list[tuple[Child, Job]]:
+    def _choose(self) -> None:
         """Assign jobs to children in order of arrival, until one fits nowhere."""
-        batch: list[tuple[Child, Job]] = []
-        returned, pending = self._returned, self._pending
+        returned, pending, batch = self._returned, self._pending, self._batch
         while returned:
             child = self._pick(returned[0])
             if child is None:
-                return batch
+                return
             batch.append((child, returned.popleft()))
         while pending:
             job = pending[0]
             child = self._pick(job)
             if child is None:
-                return batch
+                return
             pending.popleft()
             try:
                 job.on_dispatched()
@@ -186,7 +197,6 @@ class Dispatcher:
                 continue
             self._unflushed = True
             batch.append((child, job))
-        return batch
 
     def _pick(self, job: Job) -> Child | None:
         """Return the child for ``job``, counted into its load; None when all are full for it."""

@@ -49,6 +49,30 @@ def test_acknowledges_the_batch_first(pool: TaskPool) -> None:
     assert seen == [["dispatched"]]
 
 
+def test_nothing_runs_while_acknowledging_fails(pool: TaskPool) -> None:
+    def refuse() -> None:
+        raise ConnectionError("the broker is away")
+
+    job, taken = RecordingJob("noop"), RecordingJob("noop")
+    pool.before_dispatch = refuse
+    pool.submit(job)
+    with pytest.raises(ConnectionError):
+        pool.flush_dispatch()
+    pool.before_dispatch = lambda: None
+    pool.submit(taken)
+    pool.flush_dispatch()
+    assert job.calls == ["dispatched", "started", "outcome"]
+    assert pool.cancel_pending(taken) is True
+
+
+def test_acknowledging_may_take_jobs_out_of_the_batch(pool: TaskPool) -> None:
+    job = RecordingJob("noop")
+    pool.before_dispatch = lambda: print(pool.cancel_pending(job))
+    pool.submit(job)
+    pool.flush()
+    assert job.calls == ["dispatched"]
+
+
 def test_system_exit_of_a_task_does_not_end_the_worker(pool: TaskPool) -> None:
     job = RecordingJob("system_exit", (3,))
     pool.submit(job)
