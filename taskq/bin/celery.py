@@ -47,6 +47,7 @@ def _option(*names: str, **kwargs: Any) -> Any:
     "-A",
     "--app",
     envvar=["TASKQ_APP", "CELERY_APP", "APP"],
+    type=click.UNPROCESSED,  # `app.start` gives the app itself as default
     help="The app: a module such as 'proj', or 'proj.tasks:app'.",
 )
 @_option("-b", "--broker", envvar=["BROKER_URL"], help="URL of the message broker.")

@@ -47,7 +47,7 @@ def has(project: Project, name: str) -> Callable[[], bool]:
 
 
 def test_the_banner_shows_what_runs(project):
-    with project.worker("-l", "INFO", "-c", "2", "-n", "w1@box", "-E") as worker:
+    with project.worker("-c", "2", "-n", "w1@box", "-E") as worker:
         worker.wait_for_log("w1@box ready.")
         log = worker.log
     assert "w1@box v" in log
@@ -63,7 +63,7 @@ def test_the_banner_shows_what_runs(project):
 
 def test_passwords_are_masked(make_project, sqlite_url):
     project = make_project(CODE, broker="redis://:s3cret@127.0.0.1:1/0", backend=sqlite_url)
-    with project.worker("-l", "INFO", ready=False) as worker:
+    with project.worker(ready=False) as worker:
         worker.wait_for_log(".> transport:")
         assert "s3cret" not in worker.log
 
@@ -75,7 +75,7 @@ def test_quiet_prints_no_banner(project):
 
 
 def test_lines_of_the_log(project):
-    with project.worker("-l", "INFO", "-c", "1") as worker:
+    with project.worker("-c", "1") as worker:
         result = project.proj.noisy.delay()
         result.get(timeout=20)
         worker.wait_for_log("succeeded in")
@@ -89,9 +89,7 @@ def test_lines_of_the_log(project):
 
 def test_a_log_file(project):
     logfile = project.directory / "w1.log"
-    with project.worker(
-        "-l", "INFO", "-n", "w1@box", "-f", str(project.directory / "%n.log"), ready=False
-    ):
+    with project.worker("-n", "w1@box", "-f", str(project.directory / "%n.log"), ready=False):
         wait_until(lambda: logfile.exists() and "ready." in logfile.read_text())
 
 
@@ -156,11 +154,14 @@ def test_term_can_be_made_cold(project, monkeypatch):
 
 
 def test_hup_starts_it_again(project):
-    with project.worker("-l", "INFO", "-c", "1") as worker:
+    pidfile = project.directory / "w.pid"
+    with project.worker("-c", "1", "--pidfile", str(pidfile)) as worker:
         os.kill(worker.pid, signal.SIGHUP)
         wait_until(lambda: worker.log.count(" ready.") == 2)
+        assert int(pidfile.read_text()) == worker.pid
         assert project.proj.add.delay(1, 2).get(timeout=20) == 3
         assert worker.stop() == 0
+    assert not pidfile.exists()
 
 
 def test_usr1_shows_every_thread(project):
@@ -172,7 +173,7 @@ def test_usr1_shows_every_thread(project):
 
 def test_purge_at_start(project):
     project.proj.add.delay(1, 2)
-    with project.worker("-l", "INFO", "--purge") as worker:
+    with project.worker("--purge") as worker:
         worker.wait_for_log(" ready.")
         assert "Erased 1 message from the queue." in worker.log
 
@@ -192,7 +193,7 @@ def test_detach(project):
     pidfile = project.directory / "w.pid"
     logfile = project.directory / "w.log"
     done = project.run(
-        "-A", "proj", "worker", "-D", "-c", "1", "-l", "INFO", "--umask", "077",
+        "-A", "proj", "worker", "-D", "-c", "1", "--umask", "077",
         "--pidfile", str(pidfile), "--logfile", str(logfile),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -230,6 +231,6 @@ def test_root_with_pickle_is_refused(make_project, sqlite_url):
 
 def test_an_unreachable_broker_is_waited_for(make_project, sqlite_url):
     project = make_project(CODE, broker="redis://127.0.0.1:1/0", backend=sqlite_url)
-    with project.worker("-l", "INFO", "-P", "solo", ready=False) as worker:
+    with project.worker("-P", "solo", ready=False) as worker:
         worker.wait_for_log("Cannot connect to redis://")
         assert worker.stop() == 0

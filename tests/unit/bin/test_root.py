@@ -120,6 +120,12 @@ def test_no_color_takes_any_text_in_the_environment(taskq, project):
     assert taskq("-A", "proj", "report", NO_COLOR="please").exit_code == 0
 
 
+def test_an_app_starts_commands_itself(taskq, project, capsys):
+    assert taskq("-A", "proj", "report").exit_code == 0
+    sys.modules["proj"].app.start(["report"])
+    assert "memory" in capsys.readouterr().out
+
+
 class TestUnusableApps:
     def test_a_module_that_is_not_there(self, taskq, project):
         result = taskq("-A", "prok", "report")
