@@ -281,17 +281,16 @@ class Blueprint:
     def _finalize_steps(self, steps: dict[str, Any]) -> list[Any]:
         last = self._find_last()
         self._firstpass(steps)
-        pairs = ((step, step.requires) for step in steps.values())
+        # By name, so that a step listed under the name of a required one takes its place.
+        pairs = (
+            (step, [steps[required.name] for required in step.requires]) for step in steps.values()
+        )
         graph = self.graph = DependencyGraph(pairs, formatter=self.GraphFormatter(root=last))
         if last:
             for step in graph:
                 if step != last:
                     graph.add_edge(last, step)
-        return [self._replaced(step) for step in graph.topsort()]
-
-    def _replaced(self, step: Any) -> Any:
-        # A step listed under the name of a required one takes its place.
-        return self.steps.get(step.name, step)
+        return graph.topsort()
 
     def claim_steps(self) -> dict[str, Any]:
         """Return the step classes by name, importing those given as names."""

@@ -27,7 +27,7 @@ def test_AttributeDict():
     assert d == {"a": 1, "b": 2}
     assert d.b == 2
     with pytest.raises(AttributeError, match="'c'"):
-        d.c  # noqa: B018
+        d.c
 
 
 class Test_DictAttribute:
@@ -123,7 +123,7 @@ class Test_ConfigurationView:
         view.default = 3
         assert view.changes == {"changed": 1, "default": 3}
         with pytest.raises(AttributeError):
-            view.nope  # noqa: B018
+            view.nope
 
     def test_first(self, view):
         assert view.first("nope", "default") == 2

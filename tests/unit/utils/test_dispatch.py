@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from taskq.local import PromiseProxy
-from taskq.utils.dispatch import Signal, signal as signal_module
+from taskq.utils.dispatch import Signal
+from taskq.utils.dispatch import signal as signal_module
 
 
 @pytest.fixture
@@ -22,9 +23,7 @@ def test_receivers_get_signal_sender_and_arguments(signal):
         return sender, signal, value, kwargs
 
     signal.connect(receive)
-    assert signal.send(sender="me", value=1, more=2) == [
-        (receive, ("me", signal, 1, {"more": 2}))
-    ]
+    assert signal.send(sender="me", value=1, more=2) == [(receive, ("me", signal, 1, {"more": 2}))]
 
 
 def test_nothing_connected(signal):

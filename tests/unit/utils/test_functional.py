@@ -155,7 +155,7 @@ class Test_regen:
         assert isinstance(lazy, list)
         assert (len(lazy), lazy[-1], lazy[0:1], 2 in lazy) == (2, 2, [1], True)
         assert lazy == [1, 2]
-        assert regen(iter([1])) + [2] == [1, 2]
+        assert regen(iter([1])) + [2] == [1, 2]  # noqa: RUF005 - the operator is tested
         assert regen(iter([1, 2])).index(2) == 1
 
     def test_empty(self):

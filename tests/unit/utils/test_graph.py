@@ -11,7 +11,9 @@ from taskq.utils.graph import CycleError, DependencyGraph, GraphFormatter
 
 @pytest.fixture
 def graph():
-    return DependencyGraph([("app", ["db", "cache"]), ("db", ["disk"]), ("cache", []), ("disk", [])])
+    return DependencyGraph(
+        [("app", ["db", "cache"]), ("db", ["disk"]), ("cache", []), ("disk", [])]
+    )
 
 
 def test_everything_comes_after_what_it_needs(graph):

@@ -103,7 +103,7 @@ def test_strtobool_refuses_other_words():
         strtobool("maybe")
 
 
-UTC = datetime.timezone.utc
+UTC = datetime.UTC
 
 
 @pytest.mark.parametrize(
@@ -134,11 +134,14 @@ def test_jsonify_options():
 
 
 def test_raise_with_context():
-    with pytest.raises(ValueError, match="new") as caught:
+    def fail_while_handling():
         try:
             raise KeyError("old")
         except KeyError:
             raise_with_context(ValueError("new"))
+
+    with pytest.raises(ValueError, match="new") as caught:
+        fail_while_handling()
     assert isinstance(caught.value.__cause__, KeyError)
     with pytest.raises(ValueError, match="alone"):
         raise_with_context(ValueError("alone"))

@@ -72,8 +72,29 @@ class Test_colored:
 
     @pytest.mark.parametrize(
         "name",
-        "black red green yellow blue magenta cyan white bold underline blink reverse bright "
-        "ired igreen iyellow iblue imagenta icyan iwhite reset".split(),
+        [
+            "black",
+            "red",
+            "green",
+            "yellow",
+            "blue",
+            "magenta",
+            "cyan",
+            "white",
+            "bold",
+            "underline",
+            "blink",
+            "reverse",
+            "bright",
+            "ired",
+            "igreen",
+            "iyellow",
+            "iblue",
+            "imagenta",
+            "icyan",
+            "iwhite",
+            "reset",
+        ],
     )
     def test_every_color(self, name):
         shown = str(getattr(colored(enabled=True), name)("x"))

@@ -92,7 +92,7 @@ class Test_Local:
         assert in_thread(lambda: getattr(local, "a", None)) is None
         del local.a
         with pytest.raises(AttributeError):
-            local.a  # noqa: B018
+            local.a
         with pytest.raises(AttributeError):
             del local.a
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta, timezone as dt_timezone
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -33,7 +33,7 @@ from taskq.utils.time import (
     yearmonth,
 )
 
-UTC = dt_timezone.utc
+UTC = UTC
 NEW_YORK = ZoneInfo("America/New_York")
 #: Clocks in New York go from 2:00 to 3:00.
 SPRING = datetime(2021, 3, 14)

@@ -40,7 +40,7 @@ def test_names_of_other_packages_are_theirs():
 
 def test_unknown_name():
     with pytest.raises(AttributeError, match="no attribute 'Nope'"):
-        exceptions.Nope  # noqa: B018
+        exceptions.Nope
 
 
 def test_one_class_two_names():
