@@ -1,4 +1,7 @@
-"""Sending events."""
+"""Sending events.
+
+`EventDispatcher` is ``app.events.Dispatcher``; workers send with it, and clients ``task-sent``.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 from kombu import Producer
+from kombu.exceptions import SerializationError
 
 from taskq.app import app_or_default
 from taskq.events.event import Event, get_exchange, group_from
+from taskq.utils.log import get_logger
 from taskq.utils.nodenames import anon_nodename
 from taskq.utils.time import utcoffset
 
 __all__ = ("EventDispatcher",)
+
+logger = get_logger("celery.events.dispatcher")
 
 #: Events kept while there is no connection; the oldest go first.
 OFFLINE_LIMIT = 10_000
 
 
 class EventDispatcher:
-    """Sends events over a connection.
+    """Sends events over a connection; any thread may.
 
     - connection: to send over; channel: instead of the connection's default one.
     - hostname: node name that the events are from.
@@ -67,9 +74,12 @@ class EventDispatcher:
         self.buffer_limit = buffer_limit
         self.on_send_buffered = on_send_buffered
         self._group_buffer: dict[str, list[Any]] = defaultdict(list)
-        self.mutex = threading.Lock()
+        #: Held while the dispatcher's own producer is used: channels are of one thread at a time.
+        self.mutex = threading.RLock()
         self.producer: Any = None
-        self._outbound_buffer: deque[tuple[Any, str, Any]] = deque(maxlen=OFFLINE_LIMIT)
+        #: What could not be sent: (event or list of events, routing key), oldest first.
+        self._outbound_buffer: deque[tuple[Any, str]] = deque()
+        self._kept_events = 0
         self.serializer = serializer or self.app.conf.event_serializer
         self.on_enabled = set()
         self.on_disabled = set()
@@ -96,14 +106,15 @@ class EventDispatcher:
 
     def enable(self) -> None:
         """Start sending."""
-        self.producer = Producer(
-            self.channel or self.connection,
-            exchange=self.exchange,
-            serializer=self.serializer,
-            auto_declare=False,
-        )
-        self.enabled = True
-        for callback in self.on_enabled:
+        with self.mutex:
+            self.producer = Producer(
+                self.channel or self.connection,
+                exchange=self.exchange,
+                serializer=self.serializer,
+                auto_declare=False,
+            )
+            self.enabled = True
+        for callback in list(self.on_enabled):
             callback()
 
     def disable(self) -> None:
@@ -111,7 +122,7 @@ class EventDispatcher:
         if self.enabled:
             self.enabled = False
             self.close()
-            for callback in self.on_disabled:
+            for callback in list(self.on_disabled):
                 callback()
 
     def publish(
@@ -156,9 +167,12 @@ class EventDispatcher:
         retry: bool = False,
         retry_policy: Any = None,
         utcoffset: Any = utcoffset,
-    ) -> None:
+    ) -> bool:
+        """Publish; return False when that failed and the event is kept for later."""
         exchange = self.exchange
         try:
+            if producer is None:
+                raise RuntimeError("the event dispatcher is closed: call enable() before send()")
             producer.publish(
                 event,
                 routing_key=routing_key,
@@ -170,10 +184,24 @@ class EventDispatcher:
                 headers=self.headers,
                 delivery_mode=self.delivery_mode,
             )
-        except Exception as exc:
+        except SerializationError:
+            raise  # it would fail again
+        except Exception:
             if not self.buffer_while_offline:
                 raise
-            self._outbound_buffer.append((event, routing_key, exc))
+            logger.debug("Event kept until the connection is back", exc_info=True)
+            self._keep(event, routing_key)
+            return False
+        return True
+
+    def _keep(self, event: Any, routing_key: str) -> None:
+        """Keep what could not be sent; the oldest goes when there is too much."""
+        with self.mutex:
+            self._outbound_buffer.append((event, routing_key))
+            self._kept_events += _count(event)
+            while self._kept_events > OFFLINE_LIMIT:
+                oldest, _ = self._outbound_buffer.popleft()
+                self._kept_events -= _count(oldest)
 
     def send(
         self,
@@ -196,49 +224,74 @@ class EventDispatcher:
         if self.groups and group not in self.groups:
             return
         if group in self.buffer_group:
-            event = self._prepare_event(type, fields, blind=blind, Event=Event)
-            buffer = self._group_buffer[group]
-            buffer.append(event)
-            if len(buffer) >= self.buffer_limit:
-                self.flush()
+            with self.mutex:
+                buffer = self._group_buffer[group]
+                buffer.append(self._prepare_event(type, fields, blind=blind, Event=Event))
+                if len(buffer) >= self.buffer_limit:
+                    self.flush()
             if self.on_send_buffered:
                 self.on_send_buffered()
             return
-        self.publish(
-            type,
-            fields,
-            self.producer,
-            blind=blind,
-            Event=Event,
-            retry=retry,
-            retry_policy=retry_policy,
-        )
+        with self.mutex:
+            self.publish(
+                type,
+                fields,
+                self.producer,
+                blind=blind,
+                Event=Event,
+                retry=retry,
+                retry_policy=retry_policy,
+            )
 
     def flush(self, errors: bool = True, groups: bool = True) -> None:
-        """Send what is buffered.
+        """Send what is buffered; what still can't be sent stays.
 
         - errors: events kept while offline; groups: events sent in one message.
         """
-        if errors:
-            kept = list(self._outbound_buffer)
-            self._outbound_buffer.clear()
-            with self.mutex:
-                for event, routing_key, _ in kept:
-                    self._publish(event, self.producer, routing_key)
-        if groups:
-            with self.mutex:
+        with self.mutex:
+            if errors:
+                self._flush_kept()
+            if groups:
                 for group, events in self._group_buffer.items():
                     if events:
-                        self._publish(list(events), self.producer, f"{group}.multi")
-                        events.clear()
+                        self._group_buffer[group] = []
+                        self._flush_one(events, f"{group}.multi")
+
+    def _flush_kept(self) -> None:
+        while self._outbound_buffer:
+            events, routing_key = self._outbound_buffer.popleft()
+            self._kept_events -= _count(events)
+            if not self._flush_one(events, routing_key):
+                # Kept again, and at the end: its place is at the front. The rest would fail too.
+                self._outbound_buffer.rotate(1)
+                return
+
+    def _flush_one(self, events: Any, routing_key: str) -> bool:
+        try:
+            return self._publish(events, self.producer, routing_key)
+        except SerializationError as exc:
+            # Whoever sent it is gone from the stack, and keeping it would block the others.
+            logger.error("Event dropped, it can't be serialized: %r", exc)
+            return True
 
     def extend_buffer(self, other: EventDispatcher) -> None:
-        """Take over what another dispatcher could not send."""
-        self._outbound_buffer.extend(other._outbound_buffer)
+        """Take over what another dispatcher could not send, or has not yet."""
+        with other.mutex:
+            kept = list(other._outbound_buffer)
+            grouped = {group: list(events) for group, events in other._group_buffer.items()}
+        for events, routing_key in kept:
+            self._keep(events, routing_key)
+        for group, events in grouped.items():
+            if events:
+                self._keep(events, f"{group}.multi")
 
     def close(self) -> None:
-        """Let go of the producer; the connection stays as it is."""
-        self.producer = None
+        """Let go of the producer; the connection stays as it is, and so does what is buffered.
+
+        Waits for a publish that is under way.
+        """
+        with self.mutex:
+            self.producer = None
 
     @property
     def publisher(self) -> Any:
@@ -254,3 +307,7 @@ class EventDispatcher:
 
     def _set_publisher(self, producer: Any) -> None:
         self.producer = producer
+
+
+def _count(event: Any) -> int:
+    return len(event) if isinstance(event, list) else 1

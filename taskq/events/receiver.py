@@ -1,4 +1,7 @@
-"""Receiving events."""
+"""Receiving events.
+
+`EventReceiver` is ``app.events.Receiver``; monitors, cameras and dumpers consume through it.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from kombu.utils.uuid import uuid
 
 from taskq.app import app_or_default
 from taskq.events.event import get_exchange
+from taskq.exceptions import ImproperlyConfigured
 from taskq.utils.time import adjust_timestamp
 
 __all__ = ("EventReceiver",)
@@ -62,6 +66,12 @@ class EventReceiver(ConsumerMixin):
         )
         exclusive = conf.event_queue_exclusive if queue_exclusive is None else queue_exclusive
         durable = conf.event_queue_durable if queue_durable is None else queue_durable
+        if exclusive and durable:
+            raise ImproperlyConfigured(
+                "The queue of an event receiver cannot be both exclusive and durable: an exclusive "
+                "queue goes away with its connection. Set event_queue_exclusive or "
+                "event_queue_durable to False."
+            )
         self.queue = Queue(
             ".".join([self.queue_prefix, self.node_id]),
             exchange=self.exchange,
@@ -152,7 +162,9 @@ class EventReceiver(ConsumerMixin):
         body["local_received"] = now()
         return type_, body
 
-    def _receive(self, body: Any, message: Any, list: Any = list, isinstance: Any = isinstance) -> None:
+    def _receive(
+        self, body: Any, message: Any, list: Any = list, isinstance: Any = isinstance
+    ) -> None:
         if isinstance(body, list):
             for event in body:
                 self.process(*self.event_from_message(event))
