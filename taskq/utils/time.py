@@ -448,8 +448,8 @@ def utcoffset(
 ) -> float:
     """Return how many hours UTC is ahead of local time now, daylight saving included."""
     if localtime().tm_isdst > 0:
-        return time.altzone // 3600  # type: ignore[no-any-return]
-    return time.timezone // 3600  # type: ignore[no-any-return]
+        return time.altzone / 3600  # type: ignore[no-any-return]
+    return time.timezone / 3600  # type: ignore[no-any-return]
 
 
 def adjust_timestamp(ts: float, offset: float, here: Callable[..., float] = utcoffset) -> float:
