@@ -13,6 +13,7 @@ from kombu.utils.uuid import uuid
 from taskq.transport.sqlite.errors import DatabaseError
 from taskq.transport.sqlite.inbox import BATCH, Consumer, Inbox
 from taskq.transport.sqlite.message import Message as SQLiteMessage
+from taskq.transport.sqlite.reaper import bury_ended
 from taskq.transport.sqlite.routing import QueueSpec
 
 if TYPE_CHECKING:
@@ -149,9 +150,11 @@ class Channel(base.StdChannel):
                 self._exclusive_queues.append(name)
         elif not self._routing.queue_exists(name):
             raise self._routing.not_found("queue", name)
-        return queue_declare_ok_t(
-            name, self._routing.count_ready(name), self._routing.count_consumers(name)
-        )
+        consumers = self._routing.count_consumers(name)
+        if consumers and self.connection is not None:
+            bury_ended(self.connection.database)
+            consumers = self._routing.count_consumers(name)
+        return queue_declare_ok_t(name, self._routing.count_ready(name), consumers)
 
     def queue_delete(
         self, queue: str, if_unused: bool = False, if_empty: bool = False, **kwargs: Any

@@ -96,13 +96,6 @@ class Database:
 
     def write(self, sql: str, parameters: Sequence[Any] = ()) -> int:
         """Run one statement as a transaction of its own; return the number of rows changed."""
-        with self._lock:
-            # The quick way first: no closure, no loop.
-            try:
-                return self._open_connection().execute(sql, parameters).rowcount
-            except sqlite3.Error as exc:
-                if not errors.is_busy(exc):
-                    raise self._failed(exc) from exc
 
         def run(connection: sqlite3.Connection) -> int:
             return connection.execute(sql, parameters).rowcount
@@ -189,19 +182,26 @@ class Database:
 
     def _attempt(self, action: Callable[[sqlite3.Connection], T]) -> T:
         """Run `action`, and again while somebody else holds the lock it needs."""
-        pause = FIRST_PAUSE
-        deadline = 0.0
         with self._lock:
-            while True:
-                try:
-                    return action(self._open_connection())
-                except sqlite3.Error as exc:
-                    now = time.monotonic()
-                    deadline = deadline or now + self.options.busy_timeout
-                    if not errors.is_busy(exc) or now >= deadline:
-                        raise self._failed(exc) from exc
-                time.sleep(pause * random.random())
-                pause = min(pause * 2, LONGEST_PAUSE)
+            try:
+                return action(self._open_connection())
+            except sqlite3.Error as exc:
+                if not errors.is_busy(exc):
+                    raise self._failed(exc) from exc
+            return self._attempt_again(action)
+
+    def _attempt_again(self, action: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `action` after pauses until nobody else holds the lock, or the time is up."""
+        pause = FIRST_PAUSE
+        deadline = time.monotonic() + self.options.busy_timeout
+        while True:
+            time.sleep(pause * random.random())
+            pause = min(pause * 2, LONGEST_PAUSE)
+            try:
+                return action(self._open_connection())
+            except sqlite3.Error as exc:
+                if not errors.is_busy(exc) or time.monotonic() >= deadline:
+                    raise self._failed(exc) from exc
 
     def _open_connection(self) -> sqlite3.Connection:
         connection = self._connection

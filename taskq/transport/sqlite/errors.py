@@ -81,12 +81,13 @@ E_IO = (
 )
 E_OTHER = "The database {path} refused an operation: {reason}."
 
-_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_BUSY_CODES = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL})
 
 #: Primary result code of SQLite -> error class and message.
 _BY_CODE: dict[int, tuple[type[DatabaseError], str]] = {
     sqlite3.SQLITE_BUSY: (DatabaseLocked, E_LOCKED),
     sqlite3.SQLITE_LOCKED: (DatabaseLocked, E_LOCKED),
+    sqlite3.SQLITE_PROTOCOL: (DatabaseLocked, E_LOCKED),
     sqlite3.SQLITE_FULL: (DatabaseFull, E_FULL),
     sqlite3.SQLITE_READONLY: (DatabaseReadOnly, E_READ_ONLY),
     sqlite3.SQLITE_PERM: (DatabaseReadOnly, E_READ_ONLY),

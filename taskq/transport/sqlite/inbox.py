@@ -10,6 +10,7 @@ The life of a message here:
 
 from __future__ import annotations
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -86,6 +87,7 @@ class Inbox:
         #: Delivery tag -> message id, claim and queue of what is not settled.
         self._held: dict[str, tuple[int, int, str]] = {}
         self._settlements = Settlements(database.path)
+        self._writing = threading.Lock()
         #: Claimed, and not yet handed to a callback.
         self._undelivered: deque[Row] = deque()
         #: Most messages to hold at a time; 0 for any number.
@@ -291,6 +293,7 @@ class Inbox:
         """Forget everything: the parent holds it, and a child must not settle or return it."""
         self._owner = Owner(self._options.lease)
         self._keeper = None
+        self._writing = threading.Lock()
         self._consumers.clear()
         self._sort_queues()
         self._held.clear()
@@ -331,16 +334,19 @@ class Inbox:
 
     def _transact(self, action: Callable[[Connection], Any]) -> Any:
         """Write what is pending and run `action`, in one transaction."""
-        owner_id = self._owner.id
-        try:
-            with self._database.transaction() as connection:
-                self._settlements.write(connection)
-                outcome = action(connection)
-        except BaseException:
-            self._settlements.undo()
-            self._owner.id = owner_id
-            raise
-        if self._settlements.confirm():
+        # One at a time: threads that acknowledge share what is pending with the one that fetches.
+        with self._writing:
+            owner_id = self._owner.id
+            try:
+                with self._database.transaction() as connection:
+                    self._settlements.write(connection)
+                    outcome = action(connection)
+            except BaseException:
+                self._settlements.undo()
+                self._owner.id = owner_id
+                raise
+            rings = self._settlements.confirm()
+        if rings:
             ring(self._database, self._bell)
         return outcome
 

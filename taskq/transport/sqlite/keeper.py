@@ -17,16 +17,16 @@ from weakref import ref
 
 from kombu.log import get_logger
 
-from taskq.transport.sqlite import forking, process
-from taskq.transport.sqlite.bell import messages_bell, ring
+from taskq.transport.sqlite import forking
 from taskq.transport.sqlite.database import Database
 from taskq.transport.sqlite.errors import DatabaseError
 from taskq.transport.sqlite.options import Options
 from taskq.transport.sqlite.owner import SQL as OWNERS
-from taskq.transport.sqlite.owner import Owner, release
+from taskq.transport.sqlite.owner import Owner
 from taskq.transport.sqlite.publishing import SQL as MESSAGES
+from taskq.transport.sqlite.reaper import bury_ended, bury_silent, release_orphans
 from taskq.transport.sqlite.routing import SQL as ROUTING
-from taskq.transport.sqlite.routing import drop_queue, drop_unused_queues
+from taskq.transport.sqlite.routing import drop_queue
 
 __all__ = ("Keeper", "keeper_of")
 
@@ -41,8 +41,6 @@ SWEEP_LIMIT = 1000
 #: Seconds for which a deleted temporary queue is remembered, so that nothing is stored for it.
 BURIAL_TIME = 86400.0
 
-I_RELEASED = "Gave %d message(s) of dead consumer %s (pid %s on %s) back to their queues."
-
 
 class Keeper:
     """Keeps the leases of this process's owners in one database file.
@@ -54,7 +52,6 @@ class Keeper:
 
     def __init__(self, options: Options) -> None:
         self._database = Database(options)
-        self._bell = messages_bell(self._database)
         self._interval = min(LOOK_INTERVAL, options.lease / 5)
         self._owners: dict[int, ref[Owner]] = {}
         self._thread: threading.Thread | None = None
@@ -79,7 +76,8 @@ class Keeper:
         now = time.monotonic()
         if now >= self._next_renewal:
             self._renew(now)
-        self._bury_dead(now)
+        bury_ended(self._database)
+        bury_silent(self._database, {owner.id for owner in self._living_owners()})
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP_INTERVAL
             self._sweep()
@@ -120,41 +118,10 @@ class Keeper:
                 connection.execute(OWNERS["renew"], (owner.id, now + owner.lease))
         self._next_renewal = now + min(owner.lease for owner in owners) / 3
 
-    def _bury_dead(self, now: float) -> None:
-        mine = {owner.id for owner in self._living_owners()}
-        for owner_id, expires_at, lease, pid, started, scope, host in self._database.read(
-            OWNERS["all"]
-        ):
-            # The monotonic clock starts anew at boot: a lease that is longer than it may be was
-            # given before that.
-            expired = not now <= expires_at <= now + lease
-            if owner_id in mine or not (expired or process.is_dead(pid, started, scope)):
-                continue
-            count = self._bury(owner_id, expires_at)
-            if count:
-                logger.info(I_RELEASED, count, owner_id, pid, host)
-
-    def _bury(self, owner_id: int, expires_at: float) -> int:
-        """Give back what the owner held, unless it has just shown that it lives."""
-        with self._database.transaction() as connection:
-            if not connection.execute(OWNERS["remove"], (owner_id, expires_at)).rowcount:
-                return 0
-            queues = [row[0] for row in connection.execute(OWNERS["consumed_queues"], (owner_id,))]
-            connection.execute(OWNERS["remove_consumers"], (owner_id,))
-            count = release(connection, owner_id, failed=True)
-            drop_unused_queues(connection, queues, time.time())
-        if count:
-            ring(self._database, self._bell)
-        return count
-
     def _sweep(self) -> None:
         now = time.time()
         database = self._database
-        for (owner_id,) in database.read(OWNERS["orphans"]):
-            with database.transaction() as connection:
-                if not connection.execute(OWNERS["exists"], (owner_id,)).fetchone():
-                    release(connection, owner_id, failed=True)
-            ring(database, self._bell)
+        release_orphans(database)
         for (queue,) in database.read(ROUTING["expired_queues"], (now,)):
             with database.transaction() as connection:
                 if (queue,) in connection.execute(ROUTING["expired_queues"], (now,)).fetchall():

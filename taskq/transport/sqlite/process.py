@@ -32,7 +32,10 @@ class Identity:
 def current_identity() -> Identity:
     """Return the identity of this process."""
     pid = os.getpid()
-    status = _status(pid)
+    try:
+        status = _status(pid)
+    except OSError:
+        status = None
     return Identity(
         pid=pid,
         started=status[1] if status else "",
@@ -49,8 +52,14 @@ def is_dead(pid: int, started: str, scope: str) -> bool:
     """
     if not (started and scope) or scope != _scope():
         return False
-    status = _status(pid)
-    return status is None or status[0] in ENDED_STATES or status[1] != started
+    try:
+        status = _status(pid)
+    except OSError:
+        # For instance out of file descriptors: that says nothing about the other process.
+        return False
+    if status is None:
+        return not _exists(pid)
+    return status[0] in ENDED_STATES or status[1] != started
 
 
 def _status(pid: int) -> tuple[str, str] | None:
@@ -58,11 +67,22 @@ def _status(pid: int) -> tuple[str, str] | None:
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
-    except OSError:
+    except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold spaces and parentheses itself.
     fields = text.rpartition(")")[2].split()
     return fields[0], fields[19]
+
+
+def _exists(pid: int) -> bool:
+    """Tell whether there is such a process; ``/proc`` may hide those of other users."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 @cache
