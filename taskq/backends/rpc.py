@@ -91,7 +91,8 @@ class RPCBackend(BaseBackend):
         self.delivery_mode = 2 if self.persistent else 1
         self.exchange = self._create_exchange(exchange or "", exchange_type or "direct")
         self.auto_delete = auto_delete
-        #: Ids of the threads whose reply queue was declared in this process.
+        #: Ids of the threads that have a reply queue, and of those whose queue exists now.
+        self._known: set[str] = set()
         self._declared: set[str] = set()
 
     def _create_exchange(
@@ -106,6 +107,7 @@ class RPCBackend(BaseBackend):
 
     def _after_fork(self) -> None:
         super()._after_fork()
+        self._known = set()
         self._declared = set()
 
     # -- the client side --------------------------------------------------------
@@ -133,7 +135,8 @@ class RPCBackend(BaseBackend):
 
     def reply_queue_names(self) -> list[str]:
         """Return the names of the queues to listen on: of this and all threads that sent tasks."""
-        return sorted({*self._declared, self.oid})
+        self._known.add(self.oid)
+        return sorted(self._known)
 
     def on_task_call(self, producer: Any, task_id: str) -> dict[str, Any]:
         """Declare the reply queue before the first task of this thread is sent.
@@ -144,6 +147,7 @@ class RPCBackend(BaseBackend):
         if oid not in self._declared and not task_join_will_block():
             maybe_declare(self.queue_for(oid), producer.channel, retry=True)
             self._declared.add(oid)
+            self._known.add(oid)
         return {}
 
     def get_task_meta(self, task_id: str, backlog_limit: int = 1000) -> Meta:

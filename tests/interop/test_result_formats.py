@@ -183,7 +183,7 @@ def test_a_database_whose_tables_either_made(database: str, settings: Any, first
     ]
     if first == "celerys":
         makers.reverse()
-    (make_writer, writer_context), (make_reader, reader_context) = makers
+    (make_writer, writer_context), (make_reader, _) = makers
     writer, reader = make_writer(database), make_reader(database)
     for name in RESULTS:
         write(writer, writer_context, name)

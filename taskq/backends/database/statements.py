@@ -112,14 +112,17 @@ def insert_if_absent(connection: sa.Connection, table: sa.Table, row: Row) -> bo
     """Insert a row unless one with its keys is there; return whether it was inserted."""
     dialect = connection.dialect.name
     if dialect in ON_CONFLICT:
-        statement = ON_CONFLICT[dialect](table).values(dict(row)).on_conflict_do_nothing()
-    elif dialect in ON_DUPLICATE_KEY:
-        statement = mysql.insert(table).prefix_with("IGNORE").values(dict(row))
-    else:
-        try:
-            with connection.begin_nested():
-                connection.execute(table.insert().values(dict(row)))
-        except IntegrityError:
-            return False
-        return True
-    return bool(connection.execute(statement).rowcount)
+        insert = ON_CONFLICT[dialect](table).values(dict(row)).on_conflict_do_nothing()
+        # Drivers do not agree on the number of rows of an INSERT, so it is asked to show them.
+        inserted = connection.execute(insert.returning(*table.primary_key.columns))
+        return inserted.first() is not None
+    if dialect in ON_DUPLICATE_KEY:
+        insert = mysql.insert(table).prefix_with("IGNORE").values(dict(row))
+        options = {"preserve_rowcount": True}
+        return connection.execute(insert, execution_options=options).rowcount == 1
+    try:
+        with connection.begin_nested():
+            connection.execute(table.insert().values(dict(row)))
+    except IntegrityError:
+        return False
+    return True
