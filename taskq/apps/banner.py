@@ -64,7 +64,7 @@ def startup_text(worker: Any, *, art: bool = True) -> str:
         timestamp=datetime.now().replace(microsecond=0),
         app=_app_line(app),
         transport=app.connection_for_read().as_uri(),
-        results=app.backend.as_uri(),
+        results=worker.results_url,
         concurrency=_concurrency_line(worker),
         events="ON" if worker.task_events else "OFF (enable -E to monitor tasks in this worker)",
         queues=app.amqp.queues.format(indent=0, indent_first=False),

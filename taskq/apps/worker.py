@@ -60,7 +60,8 @@ class Worker(WorkController):
     def on_before_init(self, quiet: bool = False, **kwargs: Any) -> None:
         """Prepare the app for tasks and let ``signals.celeryd_init`` change its settings.
 
-        Raises SecurityError where root would run pickled messages.
+        Raises SecurityError where root would run pickled messages, and ImproperlyConfigured for a
+        result backend that cannot be used, before anything has started.
         """
         self.pid = os.getpid()
         self.quiet = quiet
@@ -69,6 +70,7 @@ class Worker(WorkController):
             sender=self.hostname, instance=self, conf=self.app.conf, options=kwargs
         )
         check_privileges(self.app.conf.accept_content)
+        self.results_url = self.app.backend.as_uri()
 
     def on_after_init(
         self,

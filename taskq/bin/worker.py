@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import click
-from click.types import StringParamType
 
 from taskq.bin.base import (
     COMMA_SEPARATED_LIST,
@@ -19,87 +18,37 @@ from taskq.bin.base import (
 from taskq.bin.detached import in_background, run_in_background
 from taskq.bin.errors import CommandError
 from taskq.bin.features import refuse_unbuilt
-from taskq.bin.types import AnyParamType
+from taskq.bin.worker_types import (
+    AUTO_CONCURRENCY,
+    AUTOSCALE,
+    CELERY_BEAT,
+    HOSTNAME,
+    WORKERS_POOL,
+    Autoscale,
+    CeleryBeat,
+    Hostname,
+    WorkersPool,
+    message_of,
+)
+
+__all__ = (
+    "AUTOSCALE",
+    "AUTO_CONCURRENCY",
+    "CELERY_BEAT",
+    "EX_FAILURE",
+    "EX_OK",
+    "HOSTNAME",
+    "WORKERS_POOL",
+    "Autoscale",
+    "CeleryBeat",
+    "Hostname",
+    "WorkersPool",
+    "detach",
+    "worker",
+)
 
 EX_OK = 0
 EX_FAILURE = 1
-
-#: The concurrency that is computed from the CPUs the process may use.
-AUTO_CONCURRENCY = "auto"
-
-
-class CeleryBeat(AnyParamType):
-    """Whether beat runs inside the worker."""
-
-    name = "beat"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> bool | None:
-        if value and sys.platform == "win32":
-            self.fail("-B does not work on Windows; run `taskq beat` beside the worker", param, ctx)
-        return value if value is None else bool(value)
-
-
-class WorkersPool(click.Choice[str]):
-    """A pool: one of the names, or the dotted path of a pool class (``pkg.module:Pool``)."""
-
-    name = "pool"
-
-    def __init__(self) -> None:
-        super().__init__(
-            ("prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom")
-        )
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from taskq.concurrency import get_available_pool_names, get_implementation
-        from taskq.exceptions import ImproperlyConfigured
-
-        if not isinstance(value, str):
-            return value
-        if "." not in value and ":" not in value and value not in get_available_pool_names():
-            value = super().convert(value, param, ctx)
-        try:
-            return get_implementation(value)
-        except (ImproperlyConfigured, ImportError) as exc:
-            self.fail(_text(exc), param, ctx)
-
-
-class Hostname(StringParamType):
-    """A node name; ``%h``, ``%n``, ``%d`` are expanded, and a missing half is filled in."""
-
-    name = "hostname"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        from taskq.utils.nodenames import default_nodename, host_format
-
-        return host_format(default_nodename(value))
-
-
-class Autoscale(AnyParamType):
-    """``max,min`` or ``max``: between how many processes the pool may vary."""
-
-    name = "<max workers>, <min workers>"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, int]:
-        if isinstance(value, (tuple, list)):
-            return (int(value[0]), int(value[1]))
-        parts = str(value).split(",")
-        try:
-            numbers = [int(part) for part in parts]
-        except ValueError:
-            self.fail(f"{value!r} is not max,min, such as 10,3", param, ctx)
-        if len(numbers) > 2:
-            self.fail(f"{value!r} has more than two numbers; write max,min", param, ctx)
-        return (max(numbers), min(numbers) if len(numbers) == 2 else 0)
-
-
-CELERY_BEAT = CeleryBeat()
-WORKERS_POOL = WorkersPool()
-HOSTNAME = Hostname()
-AUTOSCALE = Autoscale()
 
 
 def detach(
@@ -377,14 +326,10 @@ def _become(uid: str | None, gid: str | None, umask: Any) -> None:
     try:
         maybe_drop_privileges(uid=uid, gid=gid)
     except (KeyError, OSError) as exc:
-        raise CommandError(f"Cannot run as user {uid!r}, group {gid!r}: {_text(exc)}") from exc
+        raise CommandError(f"Cannot run as user {uid!r}, group {gid!r}: {message_of(exc)}") from exc
 
 
 def _expanded(path: str | None, hostname: str) -> str | None:
     from taskq.utils.nodenames import node_format
 
     return node_format(path, hostname) if path else None
-
-
-def _text(exc: BaseException) -> str:
-    return str(exc.args[0]) if isinstance(exc, KeyError) and exc.args else str(exc)
