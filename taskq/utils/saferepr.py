@@ -6,7 +6,6 @@ Called with the arguments of each published task, so ordinary small values take 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -78,26 +77,30 @@ _SMALL = 1 << _SHORT_INT_BITS
 # -- the long way: a stream of tokens, cut off where the limit is
 
 
-@dataclass(frozen=True, slots=True)
+# Not dataclasses, whose making takes longer than importing all the rest of this module.
 class _Literal:
     """Punctuation; ``direction`` is 1 where a container begins and -1 where it ends."""
 
-    value: str
-    truncate: bool
-    direction: int
+    __slots__ = ("direction", "value")
+
+    def __init__(self, value: str, direction: int = 0) -> None:
+        self.value = value
+        self.direction = direction
 
 
-@dataclass(frozen=True, slots=True)
 class _Quoted:
     """Text or bytes, to be shown in quotes."""
 
-    value: str | bytes
+    __slots__ = ("value",)
+
+    def __init__(self, value: str | bytes) -> None:
+        self.value = value
 
 
-_SEPARATOR = _Literal(", ", True, 0)
-_COLON = _Literal(": ", True, 0)
-_ELLIPSIS = _Literal("...", False, 0)
-_ONE_TUPLE_END = _Literal(",)", False, -1)
+_SEPARATOR = _Literal(", ")
+_COLON = _Literal(": ")
+_ELLIPSIS = _Literal("...")
+_ONE_TUPLE_END = _Literal(",)", -1)
 
 
 def _limited(o: Any, maxlen: int | None, maxlevels: int, seen: set[int] | None) -> Iterator[str]:
@@ -175,8 +178,6 @@ def reprstream(
         for value in it:
             if isinstance(value, (_Literal, _Quoted)):
                 yield value, it
-            elif isinstance(value, _Text):
-                yield value.value, it
             elif isinstance(value, (str, bytes)):
                 yield _Quoted(value), it
             elif isinstance(value, _CONTAINER_TYPES):
@@ -207,27 +208,20 @@ def reprstream(
                 level -= 1
 
 
-@dataclass(frozen=True, slots=True)
-class _Text:
-    """Text that is a representation already."""
-
-    value: str
-
-
 _CONTAINER_TYPES = (dict, list, tuple, set, frozenset)
 
 
 def _parts_of(value: Any) -> tuple[_Literal, Iterator[Any], _Literal]:
     if isinstance(value, dict):
-        return _Literal("{", False, 1), _items(value), _Literal("}", False, -1)
+        return _Literal("{", 1), _items(value), _Literal("}", -1)
     if isinstance(value, list):
-        return _Literal("[", False, 1), _separated(value), _Literal("]", False, -1)
+        return _Literal("[", 1), _separated(value), _Literal("]", -1)
     if isinstance(value, tuple):
-        ending = _ONE_TUPLE_END if len(value) == 1 else _Literal(")", False, -1)
-        return _Literal("(", False, 1), _separated(value), ending
+        ending = _ONE_TUPLE_END if len(value) == 1 else _Literal(")", -1)
+        return _Literal("(", 1), _separated(value), ending
     if isinstance(value, frozenset):
-        return _Literal("frozenset({", False, 1), _separated(value), _Literal("})", False, -1)
-    return _Literal("{", False, 1), _separated(value), _Literal("}", False, -1)
+        return _Literal("frozenset({", 1), _separated(value), _Literal("})", -1)
+    return _Literal("{", 1), _separated(value), _Literal("}", -1)
 
 
 def _separated(values: Any) -> Iterator[Any]:

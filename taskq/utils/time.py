@@ -10,13 +10,14 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from datetime import timezone as datetime_timezone
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
+from taskq.utils.lazymodule import lazy_attributes
 from taskq.utils.objects import cached_property
 from taskq.utils.text import pluralize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from zoneinfo import ZoneInfo as ZoneInfo
 
 __all__ = (
     "LocalTimezone",
@@ -40,6 +41,9 @@ __all__ = (
     "utcoffset",
     "weekday",
 )
+
+if not TYPE_CHECKING:
+    __getattr__ = lazy_attributes(__name__, {"ZoneInfo": "zoneinfo:ZoneInfo"})
 
 DAYNAMES = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 WEEKDAYS = {name: number for number, name in enumerate(DAYNAMES)}
@@ -145,7 +149,7 @@ class _Zone:
 
     def get_timezone(self, zone: str | tzinfo) -> tzinfo:
         """Return the zone called ``zone``; a zone is returned unchanged."""
-        return ZoneInfo(zone) if isinstance(zone, str) else zone
+        return _zone_called(zone) if isinstance(zone, str) else zone
 
     @cached_property
     def local(self) -> tzinfo:
@@ -159,6 +163,13 @@ class _Zone:
 
 
 timezone = _Zone()
+
+
+def _zone_called(name: str) -> tzinfo:
+    # Imported when needed: it takes longer than the rest of this module.
+    from zoneinfo import ZoneInfo
+
+    return ZoneInfo(name)
 
 
 def _machine_zone() -> tzinfo:
@@ -179,7 +190,7 @@ def _zone_from_environment() -> tzinfo | None:
         if not found:
             return None
     try:
-        return ZoneInfo(name)
+        return _zone_called(name)
     except (ValueError, OSError, KeyError):
         return None  # A POSIX rule, a file, or a name that is not installed.
 
