@@ -223,6 +223,7 @@ class Channel(base.StdChannel):
     ) -> None:
         """Set how many unsettled messages this channel may hold; 0 is no limit."""
         self.qos.prefetch_count = prefetch_count
+        self.qos.dirty = True
 
     def basic_consume(
         self,

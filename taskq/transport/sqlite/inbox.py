@@ -96,6 +96,8 @@ class Inbox:
         self.dirty = False
         #: The last fetch got all it asked for, so that there is probably more.
         self._eager = False
+        #: The last fetch left queues out because there was no room to hold more.
+        self._starved = False
         #: When the first delayed message is due (seconds since 1970), as of the last fetch.
         self.due: float | None = None
         forking.register(self)
@@ -127,7 +129,7 @@ class Inbox:
         def unsubscribe(connection: Connection) -> None:
             row = (consumer.queue, self._owner.id, tag)
             connection.execute(OWNERS["remove_consumer"], row)
-            drop_unused_queues(connection, [consumer.queue], time.time())
+            drop_unused_queues(connection, [consumer.queue], time.time(), disconnected=False)
 
         self._transact(unsubscribe)
 
@@ -270,7 +272,7 @@ class Inbox:
             returned = release(connection, owner_id, failed=False) if held else 0
             connection.execute(OWNERS["remove_consumers"], (owner_id,))
             connection.execute(OWNERS["forget"], (owner_id,))
-            drop_unused_queues(connection, consumed, now)
+            drop_unused_queues(connection, consumed, now, disconnected=True)
             for queue in exclusive_queues:
                 drop_queue(connection, queue, now)
             return returned
@@ -329,6 +331,8 @@ class Inbox:
         if held is not None:
             message_id, claim, queue = held
             self._settlements.add(Settlement(action, message_id, claim, queue, due))
+            if self._starved:
+                self.dirty = True
         elif not delivery_tag.startswith(NO_CLAIM):
             logger.warning(W_NOT_HELD, action, delivery_tag)
 
@@ -358,6 +362,7 @@ class Inbox:
             rows = self._claim_from(connection, self._no_ack_queues, limit, now, no_ack=True)
             more = more or len(rows) == limit
         room = min(limit, self.capacity())
+        self._starved = bool(self._queues) and room <= 0
         if self._queues and room > 0:
             claimed = self._claim_from(connection, self._queues, room, now, no_ack=False)
             more = more or len(claimed) == room

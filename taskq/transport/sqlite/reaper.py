@@ -64,7 +64,7 @@ def _bury(database: Database, owner_id: int, expires_at: float, pid: int, host: 
         queues = [row[0] for row in connection.execute(OWNERS["consumed_queues"], (owner_id,))]
         connection.execute(OWNERS["remove_consumers"], (owner_id,))
         count = release(connection, owner_id, failed=True)
-        drop_unused_queues(connection, queues, time.time())
+        drop_unused_queues(connection, queues, time.time(), disconnected=True)
     if count:
         logger.info(I_RELEASED, count, owner_id, pid, host)
         ring(database, messages_bell(database))

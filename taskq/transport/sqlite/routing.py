@@ -234,12 +234,21 @@ def drop_queue(connection: Connection, queue: str, now: float) -> None:
         connection.execute(SQL["delete_queue"], (queue,))
 
 
-def drop_unused_queues(connection: Connection, queues: Iterable[str], now: float) -> None:
-    """Of queues that just lost a consumer, delete those that were to go with their last one."""
+def drop_unused_queues(
+    connection: Connection, queues: Iterable[str], now: float, *, disconnected: bool
+) -> None:
+    """Of queues that just lost a consumer, delete those that were to go with their last one.
+
+    Parameters:
+        connection: in a transaction.
+        queues: names.
+        now: seconds since 1970.
+        disconnected: the consumer's whole connection is gone, and exclusive queues with it.
+    """
     for queue in queues:
         connection.execute(SQL["touch_queue"], (queue, now))
-        auto_delete = connection.execute(SQL["is_auto_delete"], (queue,)).fetchone()
-        if auto_delete and auto_delete[0] and not _count(connection, SQL["consumers"], queue):
+        to_go = connection.execute(SQL["is_to_go"], (queue, disconnected)).fetchone()
+        if to_go and to_go[0] and not _count(connection, SQL["consumers"], queue):
             drop_queue(connection, queue, now)
 
 

@@ -64,8 +64,9 @@ SELECT count(*) FROM consumer WHERE queue = ?1;
 -- name: is_temporary
 SELECT auto_delete OR exclusive OR expires IS NOT NULL FROM queue WHERE name = ?1;
 
--- name: is_auto_delete
-SELECT auto_delete FROM queue WHERE name = ?1 AND gone_at IS NULL;
+-- name: is_to_go
+-- Does the queue go when its last consumer goes? ?2: together with its connection.
+SELECT auto_delete OR (exclusive AND ?2) FROM queue WHERE name = ?1 AND gone_at IS NULL;
 
 -- name: bury_queue
 -- A temporary queue leaves a row behind that says so.

@@ -318,3 +318,21 @@ def test_polling_where_there_is_no_inotify(
     run(hub, lambda: inbox.messages)
     assert inbox.arrivals[0] - started < 0.6
     timer.join()
+
+
+def test_a_full_prefetch_does_not_hold_up_consumers_without_acknowledgement(
+    connect: Connect, hub: Hub
+) -> None:
+    connection = connect()
+    inbox = Inbox(connection, "tasks", prefetch=1)
+    inbox.channel.basic_consume("events", True, inbox.receive, "no-ack")
+    connection.register_with_event_loop(hub)
+    for body, queue in ((b"t1", "tasks"), (b"t2", "tasks"), (b"e1", "events")):
+        publish(inbox.channel, body, queue=queue)
+    run(hub, lambda: len(inbox.messages) == 2)
+    assert sorted(inbox.bodies) == [b"e1", b"t1"]
+    publish(inbox.channel, b"e2", queue="events")
+    run(hub, lambda: len(inbox.messages) == 3)
+    next(each for each in inbox.messages if each.body == b"t1").ack()
+    run(hub, lambda: len(inbox.messages) == 4)
+    assert inbox.bodies[2:] == [b"e2", b"t2"]
