@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import io
+import tempfile
 from collections import UserDict
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from typing import Any, NamedTuple
 
 from billiard.common import TERM_SIGNAME
@@ -17,6 +20,8 @@ from kombu.utils.functional import maybe_list
 from taskq.exceptions import WorkerShutdown
 from taskq.platforms import EX_OK
 from taskq.platforms import signals as _signals
+from taskq.utils.debug import memdump as print_memory_samples
+from taskq.utils.debug import sample_mem
 from taskq.utils.log import get_logger
 from taskq.utils.serialization import jsonify, strtobool
 from taskq.utils.time import rate
@@ -253,6 +258,43 @@ def active_queues(state: Any) -> Any:
     return [dict(queue.as_dict(recurse=True)) for queue in state.consumer.task_consumer.queues]
 
 
+@inspect_command()
+def memsample(state: Any, **kwargs: Any) -> Any:
+    """Measure how much memory the worker uses, and remember it for memdump."""
+    return sample_mem()
+
+
+@inspect_command(args=[("samples", int)], signature="[n_samples=10]")
+def memdump(state: Any, samples: int = 10, **kwargs: Any) -> Any:
+    """How much memory the worker used when memsample was called."""
+    out = io.StringIO()
+    print_memory_samples(samples, file=out)
+    return out.getvalue()
+
+
+@inspect_command(
+    default_timeout=60.0,
+    signature="[object_type=Request] [num=200 [max_depth=10]]",
+    args=[("type", str), ("num", int), ("max_depth", int)],
+)
+def objgraph(state: Any, num: int = 200, max_depth: int = 10, type: str = "Request") -> Any:
+    """Draw what keeps objects of a class in memory, into a file on the worker's machine."""
+    try:
+        drawing: Any = import_module("objgraph")
+    except ImportError:
+        return nok("objgraph is not installed: pip install objgraph")
+    logger.info("Dumping graph for type %r", type)
+    with tempfile.NamedTemporaryFile(prefix="cobjg", suffix=".png", delete=False) as file:
+        objects = drawing.by_type(type)[: int(num)]
+        drawing.show_backrefs(
+            objects,
+            max_depth=int(max_depth),
+            highlight=lambda found: found in objects,
+            filename=file.name,
+        )
+        return {"filename": file.name}
+
+
 # -- orders
 
 
@@ -378,6 +420,14 @@ def time_limit(
     task.time_limit = hard
     logger.info("New time limits for tasks of type %s: soft=%s hard=%s", task_name, soft, hard)
     return ok("time limits set successfully")
+
+
+@control_command()
+def election(state: Any, id: str, topic: str, action: Any = None, **kwargs: Any) -> None:
+    """Stand for election."""
+    gossip = getattr(state.consumer, "gossip", None)
+    if gossip is not None and gossip.enabled:
+        gossip.election(id, topic, action)
 
 
 @control_command()

@@ -117,6 +117,7 @@ class Consumer:
             "taskq.worker.consumer.connection:Connection",
             "taskq.worker.consumer.mingle:Mingle",
             "taskq.worker.consumer.events:Events",
+            "taskq.worker.consumer.gossip:Gossip",
             "taskq.worker.consumer.heart:Heart",
             "taskq.worker.consumer.control:Control",
             "taskq.worker.consumer.tasks:Tasks",
