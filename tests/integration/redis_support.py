@@ -1,4 +1,4 @@
-"""What the tests of the Redis transport share: connections, a loop to run, a server of their own."""
+"""What the tests of Redis share: connections, a loop to run, a server of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Broken connections and restarted servers: nothing is lost, nothing is delivered twice for nothing."""
+"""Broken connections and restarted servers: nothing is lost, nothing doubled without need."""
 
 from __future__ import annotations
 

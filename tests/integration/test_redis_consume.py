@@ -241,15 +241,12 @@ def test_message_on_its_way_to_a_cancelled_consumer_goes_back_unflagged(redis_ur
     with receiving(redis_url, "q") as receiver:
         receiver.turn(3)
         send(receiver.connection, "q", 1)
-        transport = receiver.connection.transport
-        wait_for(lambda: receiver.turn() or receiver.messages or True)
-        receiver.messages.clear()
-        send(receiver.connection, "q", 2)
-        transport._tend()  # the claim is under way
+        receiver.connection.transport._tend()  # the claim is under way
         receiver.consumer.cancel()
         receiver.turn(10)
-        assert b"redelivered" not in b"".join(client.lrange("q", 0, -1))
-        assert client.llen("q") + client.hlen("unacked") == 2
+        assert bodies_in(client, "q") == [1]
+        assert b"redelivered" not in client.lindex("q", 0)
+        assert not client.exists("unacked", "unacked_index")
 
 
 def test_garbage_is_delivered_as_unreadable_and_holds_nothing_up(redis_url, client):
@@ -263,7 +260,7 @@ def test_garbage_is_delivered_as_unreadable_and_holds_nothing_up(redis_url, clie
         )
         send(receiver.connection, "q", "good")
         assert receiver.receive(1)[-1:] == ["good"]
-        assert errors == [b"\xff\xfe", b"[1, 2]", b'{"body": "eA==', b"{}"] or len(errors) == 5
+        assert sorted(errors) == sorted(garbage)
 
 
 def test_unlimited_prefetch(redis_url, connection):
