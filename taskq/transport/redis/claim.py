@@ -242,7 +242,11 @@ class Claimer:
             self._resume(exc)
 
     def _send_pending(self) -> None:
-        if self.consumers and not self.wire.connected:
+        # A consumer that acknowledges may have come after the connection: nothing may be claimed
+        # for it in nobody's name.
+        if self.consumers and (
+            not self.wire.connected or (self.lease is None and self._keeps)
+        ):
             self.connect()
         lease = self.lease
         if not self._claiming:
