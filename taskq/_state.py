@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from taskq.local import Proxy
+from taskq.utils.imports import symbol_by_name
 from taskq.utils.threads import LocalStack
 
 if TYPE_CHECKING:
@@ -88,8 +89,6 @@ def _fallback_app() -> Any:
     global _default_is_fallback
     with _fallback_lock:
         if default_app is None:
-            from taskq.utils.imports import symbol_by_name
-
             loader = os.environ.get("TASKQ_LOADER") or os.environ.get("CELERY_LOADER") or "default"
             app_class = symbol_by_name(_APP_CLASS)
             set_default_app(app_class("default", fixups=[], set_as_current=False, loader=loader))

@@ -6,14 +6,23 @@ Used by schedules, message building and the worker.
 from __future__ import annotations
 
 import time as _time
-from datetime import UTC, date, datetime, timedelta, tzinfo
-from datetime import timezone as datetime_timezone
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from taskq.utils.ffwd import ffwd
 from taskq.utils.lazymodule import lazy_attributes
-from taskq.utils.objects import cached_property
 from taskq.utils.text import pluralize
+from taskq.utils.zones import ZERO as ZERO
+from taskq.utils.zones import (
+    LocalTimezone,
+    is_naive,
+    localize,
+    make_aware,
+    maybe_make_aware,
+    timezone,
+    to_utc,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,121 +87,6 @@ TIME_UNITS: tuple[tuple[str, float, Callable[[float], str]], ...] = (
     ("minute", 60.0, "{:.2f}".format),
     ("second", 1.0, "{:.2f}".format),
 )
-
-ZERO = timedelta(0)
-
-
-class LocalTimezone(tzinfo):
-    """The zone of this machine as the C library knows it, for want of the zone's name."""
-
-    _offset_cache: dict[int, tzinfo] = {}
-
-    def __init__(self) -> None:
-        self.STDOFFSET = timedelta(seconds=-_time.timezone)
-        self.DSTOFFSET = timedelta(seconds=-_time.altzone) if _time.daylight else self.STDOFFSET
-        self.DSTDIFF = self.DSTOFFSET - self.STDOFFSET
-        super().__init__()
-
-    def __repr__(self) -> str:
-        return f"<LocalTimezone: UTC{int(self.DSTOFFSET.total_seconds() / 3600):+03d}>"
-
-    def utcoffset(self, dt: datetime | None) -> timedelta:
-        """Return the offset from UTC at local time ``dt``."""
-        return self.DSTOFFSET if self._isdst(dt) else self.STDOFFSET
-
-    def dst(self, dt: datetime | None) -> timedelta:
-        """Return how far clocks are put forward at local time ``dt``."""
-        return self.DSTDIFF if self._isdst(dt) else ZERO
-
-    def tzname(self, dt: datetime | None) -> str:
-        """Return the zone's abbreviation at local time ``dt``."""
-        return _time.tzname[self._isdst(dt)]
-
-    def fromutc(self, dt: datetime) -> datetime:
-        """Return the local time of UTC time ``dt`` (whose zone is set to this one)."""
-        stamp = dt.replace(tzinfo=UTC).timestamp()
-        local = _time.localtime(stamp)
-        offset = timedelta(seconds=local.tm_gmtoff)
-        return (dt + offset).replace(tzinfo=self)
-
-    def _isdst(self, dt: datetime | None) -> bool:
-        if dt is None:
-            return False
-        stamp = _time.mktime((*dt.timetuple()[:8], -1))
-        return _time.localtime(stamp).tm_isdst > 0
-
-
-class _Zone:
-    """The time zones in use: ``utc``, ``local``, and conversions between them."""
-
-    def tz_or_local(self, tzinfo: tzinfo | str | None = None) -> tzinfo:
-        """Return zone ``tzinfo`` (a zone or its name), or the local one if it is None."""
-        return self.local if tzinfo is None else self.get_timezone(tzinfo)
-
-    def to_local(
-        self, dt: datetime, local: tzinfo | None = None, orig: tzinfo | None = None
-    ) -> datetime:
-        """Convert ``dt`` to zone ``local``; a naive one is taken to be in ``orig`` (UTC)."""
-        if is_naive(dt):
-            dt = make_aware(dt, orig or self.utc)
-        return localize(dt, self.tz_or_local(local))
-
-    def to_system(self, dt: datetime) -> datetime:
-        """Convert ``dt`` to the machine's zone."""
-        return dt.astimezone(tz=None)
-
-    def to_local_fallback(self, dt: datetime) -> datetime:
-        """Convert ``dt`` to the machine's zone; a naive one is taken to be in it."""
-        if is_naive(dt):
-            return make_aware(dt, self.local)
-        return localize(dt, self.local)
-
-    def get_timezone(self, zone: str | tzinfo) -> tzinfo:
-        """Return the zone called ``zone``; a zone is returned unchanged."""
-        return _zone_called(zone) if isinstance(zone, str) else zone
-
-    @cached_property
-    def local(self) -> tzinfo:
-        """The machine's zone, by name if it can be found out."""
-        return _machine_zone()
-
-    @cached_property
-    def utc(self) -> tzinfo:
-        """The zone of UTC."""
-        return self.get_timezone("UTC")
-
-
-timezone = _Zone()
-
-
-def _zone_called(name: str) -> tzinfo:
-    # Imported when needed: it takes longer than the rest of this module.
-    from zoneinfo import ZoneInfo
-
-    return ZoneInfo(name)
-
-
-def _machine_zone() -> tzinfo:
-    try:
-        from tzlocal import get_localzone
-    except ImportError:
-        return _zone_from_environment() or LocalTimezone()
-    return get_localzone()
-
-
-def _zone_from_environment() -> tzinfo | None:
-    import os
-
-    name = os.environ.get("TZ", "").lstrip(":")
-    if not name:
-        path = os.path.realpath("/etc/localtime")
-        _, found, name = path.partition("zoneinfo/")
-        if not found:
-            return None
-    try:
-        return _zone_called(name)
-    except (ValueError, OSError, KeyError):
-        return None  # A POSIX rule, a file, or a name that is not installed.
 
 
 def maybe_timedelta(delta: Any) -> Any:
@@ -336,122 +230,6 @@ def _parse_iso(text: str) -> datetime:
         from dateutil.parser import isoparse
 
         return isoparse(text)
-
-
-def is_naive(dt: datetime) -> bool:
-    """Return True if ``dt`` has no time zone."""
-    return dt.tzinfo is None or dt.tzinfo.utcoffset(dt) is None
-
-
-def make_aware(dt: datetime, tz: tzinfo) -> datetime:
-    """Return ``dt`` with zone ``tz`` set, not converted to it.
-
-    A time that clocks skip becomes the one they show instead; one that clocks show twice is the
-    first of the two.
-    """
-    dt = dt.replace(tzinfo=tz, fold=0)
-    if isinstance(tz, datetime_timezone):
-        return dt
-    utc = UTC
-    # Only a time that does not exist changes on the way to UTC and back.
-    return dt.astimezone(utc).astimezone(tz).replace(fold=0)
-
-
-def localize(dt: datetime, tz: tzinfo) -> datetime:
-    """Convert ``dt`` to zone ``tz``; a naive one is taken to be in it."""
-    if is_naive(dt):
-        return make_aware(dt, tz)
-    return dt.astimezone(tz)
-
-
-def to_utc(dt: datetime) -> datetime:
-    """Convert ``dt`` to UTC; a naive one is taken to be in it."""
-    if is_naive(dt):
-        return dt.replace(tzinfo=timezone.utc)
-    return dt.astimezone(timezone.utc)
-
-
-def maybe_make_aware(dt: datetime, tz: tzinfo | None = None, naive_as_utc: bool = True) -> datetime:
-    """Return ``dt`` with a zone; one that has a zone is returned unchanged.
-
-    Parameters:
-        dt: the time.
-        tz: the zone to convert a naive ``dt`` to (default UTC).
-        naive_as_utc: take a naive ``dt`` to be in UTC, else in ``tz``.
-    """
-    if is_naive(dt):
-        if naive_as_utc:
-            dt = to_utc(dt)
-        return localize(dt, timezone.utc if tz is None else timezone.tz_or_local(tz))
-    return dt
-
-
-class ffwd:
-    """Moves a date forward: ``dt + ffwd(hour=3, minute=0)`` is the same day at three.
-
-    Parameters:
-        year, month, day, hour, minute, second, microsecond: fields to replace; a day past the
-            month's end means its last day.
-        weeks: weeks to add.
-        weekday: go on to this day of the week (Monday is 0), if it is not that day already.
-    """
-
-    def __init__(
-        self,
-        year: int | None = None,
-        month: int | None = None,
-        weeks: int = 0,
-        weekday: int | None = None,
-        day: int | None = None,
-        hour: int | None = None,
-        minute: int | None = None,
-        second: int | None = None,
-        microsecond: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        # weekday and weeks are applied after the fields are replaced.
-        self.year = year
-        self.month = month
-        self.weeks = weeks
-        self.weekday = weekday
-        self.day = day
-        self.hour = hour
-        self.minute = minute
-        self.second = second
-        self.microsecond = microsecond
-        self.days = weeks * 7
-        self._has_time = self.hour is not None or self.minute is not None
-
-    def __repr__(self) -> str:
-        shown = self._fields(weeks=self.weeks, weekday=self.weekday)
-        return f"ffwd({', '.join(f'{key}={value!r}' for key, value in shown.items())})"
-
-    def __radd__(self, other: Any) -> Any:
-        if not isinstance(other, date):
-            return NotImplemented
-        from calendar import monthrange
-
-        year = self.year or other.year
-        month = self.month or other.month
-        day = min(monthrange(year, month)[1], self.day or other.day)
-        moved = other.replace(**{**self._fields(), "year": year, "month": month, "day": day})
-        days = self.days
-        if self.weekday is not None:
-            days += (7 - moved.weekday() + self.weekday) % 7
-        return moved + timedelta(days=days)
-
-    def _fields(self, **extra: Any) -> dict[str, Any]:
-        fields = {
-            "year": self.year,
-            "month": self.month,
-            "day": self.day,
-            "hour": self.hour,
-            "minute": self.minute,
-            "second": self.second,
-            "microsecond": self.microsecond,
-            **extra,
-        }
-        return {key: value for key, value in fields.items() if value is not None}
 
 
 def utcoffset(
