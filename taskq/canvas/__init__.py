@@ -14,6 +14,7 @@ from taskq.canvas.signature import (
     Signature,
     maybe_signature,
     maybe_subtask,
+    plain,
     signature,
     subtask,
 )
@@ -37,6 +38,7 @@ __all__ = (
     "maybe_signature",
     "maybe_subtask",
     "maybe_unroll_group",
+    "plain",
     "signature",
     "subtask",
     "task_name_from",

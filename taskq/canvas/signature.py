@@ -18,7 +18,7 @@ from taskq.canvas.stamping import merge_headers
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
 
-__all__ = ("Signature", "maybe_signature", "maybe_subtask", "signature", "subtask")
+__all__ = ("Signature", "maybe_signature", "maybe_subtask", "plain", "signature", "subtask")
 
 SignatureType = TypeVar("SignatureType", bound="Signature")
 
@@ -507,13 +507,14 @@ def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
     Parameters:
         varies: the task, its name, a dict, or a signature.
         args: of `Signature`, if `varies` is a task or a name.
-        kwargs: of `Signature`; only ``app`` counts otherwise.
+        kwargs: of `Signature`; otherwise only ``app`` counts, for all parts of the signature.
     """
-    if isinstance(varies, dict):
-        if isinstance(varies, Signature):
-            return varies.clone()
-        return Signature.from_dict(varies, app=kwargs.get("app"))
-    return Signature(varies, *args, **kwargs)
+    if not isinstance(varies, dict):
+        return Signature(varies, *args, **kwargs)
+    app = kwargs.get("app")
+    if isinstance(varies, Signature) and (app is None or app is varies._app):
+        return varies.clone()
+    return Signature.from_dict(varies, app=app)
 
 
 subtask = signature
@@ -542,3 +543,18 @@ def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
 
 
 maybe_subtask = maybe_signature
+
+
+def plain(value: Any) -> Any:
+    """Return a value with plain dicts, lists and tuples instead of signatures.
+
+    For serializers that know no subclasses of them, such as YAML's, and for pickles that are read
+    where there is no taskq.
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(plain(item) for item in value)
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value

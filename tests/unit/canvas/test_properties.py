@@ -1,0 +1,155 @@
+"""Nested workflows made up at random: what they return, and that they survive serializers."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from kombu.serialization import dumps, loads
+
+from taskq import chain, chord, group, signature
+from taskq.canvas import _chain, plain
+from tests.unit.canvas.canvas_support import make_app, sent
+
+APP = make_app()
+ADD, MUL, TOTAL = (APP.tasks[name] for name in ("add", "mul", "total"))
+
+
+@APP.task(name="flat", shared=False)
+def flat(value: Any, plus: int = 0) -> int:
+    """Return the sum of all numbers in nested lists, and ``plus``."""
+    return plus + leaves(value)
+
+
+def leaves(value: Any) -> int:
+    return sum(map(leaves, value)) if isinstance(value, list) else value
+
+
+# A workflow is made twice: as a signature, and as a function that says what it returns. Each takes
+# the result of what comes before, whatever that is.
+
+
+@st.composite
+def tasks(draw):
+    plus = draw(st.integers(0, 9))
+    if draw(st.booleans()):
+        return flat.s(plus), lambda given: plus + leaves(given)
+    return flat.si(plus, 1), lambda given: plus + 1
+
+
+def several(inner, least):
+    return st.lists(inner, min_size=least, max_size=3)
+
+
+@st.composite
+def chains(draw, inner):
+    parts = draw(several(inner, 1))
+    made = draw(st.sampled_from([chain, _chain]))([sig for sig, _ in parts])
+
+    def returns(given):
+        for _, function in parts:
+            given = function(given)
+        return given
+
+    return made, returns
+
+
+@st.composite
+def groups(draw, inner):
+    parts = draw(several(inner, 2))
+    return group([sig for sig, _ in parts]), lambda given: [call(given) for _, call in parts]
+
+
+@st.composite
+def chords(draw, inner):
+    header = draw(several(inner, 1))
+    body, body_returns = draw(inner)
+    made = chord([sig for sig, _ in header], body)
+    return made, lambda given: body_returns([call(given) for _, call in header])
+
+
+WORKFLOWS = st.recursive(
+    tasks(), lambda inner: st.one_of(chains(inner), groups(inner), chords(inner)), max_leaves=8
+)
+
+
+def flattened(value: Any) -> Any:
+    """Return a result with groups in groups merged, as groups are."""
+    if not isinstance(value, list):
+        return value
+    return [leaf for item in value for leaf in (item if isinstance(item, list) else [item])]
+
+
+@settings(max_examples=150, deadline=None)
+@given(WORKFLOWS)
+def test_returns_what_it_should(made):
+    workflow, returns = made
+    result = workflow.apply((1,)).get()
+    assert leaves(result) == leaves(returns(1))
+
+
+@settings(max_examples=100, deadline=None)
+@given(WORKFLOWS)
+def test_eager_setting_runs_as_apply_does(made):
+    workflow, _ = made
+    APP.conf.task_always_eager = True
+    try:
+        assert workflow.apply_async((1,)).get() == workflow.apply((1,)).get()
+    finally:
+        APP.conf.task_always_eager = False
+
+
+@settings(max_examples=100, deadline=None)
+@given(WORKFLOWS, st.sampled_from(["json", "pickle", "yaml", "msgpack"]))
+def test_serializers(made, serializer):
+    workflow, _ = made
+    # YAML knows no subclasses of dicts and lists.
+    content_type, encoding, data = dumps(
+        plain(workflow) if serializer == "yaml" else workflow, serializer
+    )
+    again = signature(loads(data, content_type, encoding, accept=[content_type]), app=APP)
+    assert as_json(again) == as_json(workflow)
+    assert again.apply((1,)).get() == workflow.apply((1,)).get()
+    assert as_json(pickle.loads(pickle.dumps(workflow))) == as_json(workflow)
+
+
+@settings(max_examples=100, deadline=None)
+@given(WORKFLOWS)
+def test_copies_are_equal_and_independent(made):
+    workflow, _ = made
+    before = as_json(workflow)
+    copy = workflow.clone()
+    assert as_json(copy) == before
+    copy.freeze()
+    copy.set(queue="q")
+    workflow.apply_async((1,))
+    sent(APP)
+    assert as_json(workflow) == before
+
+
+@settings(max_examples=100, deadline=None)
+@given(WORKFLOWS)
+def test_every_task_that_is_sent_has_its_own_id(made):
+    workflow, _ = made
+    result = workflow.apply_async((1,))
+    messages = sent(APP)
+    ids = [message.id for message in messages]
+    assert len(set(ids)) == len(ids)
+    assert messages
+    assert result is not None
+
+
+@pytest.mark.parametrize("depth", [30])
+def test_deep_nesting(depth):
+    workflow = flat.s(1)
+    for _ in range(depth):
+        workflow = chord([workflow, flat.s(0)], flat.s(1))
+    assert workflow.apply((0,)).get() == 1 + depth
+
+
+def as_json(sig: Any) -> Any:
+    return json.loads(json.dumps(sig))
