@@ -12,7 +12,7 @@ import click
 
 from taskq.bin.commands import COMMANDS
 from taskq.bin.context import CLIContext
-from taskq.bin.detached import IN_BACKGROUND_ENV
+from taskq.bin.detached import in_background
 from taskq.bin.group import LazyGroup
 from taskq.bin.options import ENV_PREFIX, CeleryOption
 from taskq.bin.reorder import global_options_first
@@ -56,7 +56,7 @@ def _option(*names: str, **kwargs: Any) -> Any:
 @_option("--config", envvar=["CONFIG_MODULE"], help="Module that holds the settings.")
 @_option(
     "--workdir",
-    type=click.Path(exists=True, file_okay=False),
+    type=click.Path(file_okay=False),
     help="Change to this directory first.",
 )
 @_option(
@@ -100,8 +100,8 @@ def celery(
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
         ctx.exit()
-    if workdir and IN_BACKGROUND_ENV not in os.environ:
-        os.chdir(workdir)
+    if workdir and not in_background():
+        _change_directory(workdir)
     _export(
         broker=broker,
         result_backend=result_backend,
@@ -114,6 +114,15 @@ def celery(
 
         app = load_app(app)
     ctx.obj = CLIContext(app=app, no_color=no_color, workdir=workdir, quiet=quiet)
+
+
+def _change_directory(path: str) -> None:
+    try:
+        os.chdir(path)
+    except OSError as exc:
+        raise click.BadParameter(
+            f"cannot change to {path!r}: {exc.strerror}.", param_hint="--workdir"
+        ) from exc
 
 
 def _export(**values: str | None) -> None:

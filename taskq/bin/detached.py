@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from taskq.bin.errors import CommandError
 
 #: Set for the process that was started in the background: it has detached, dropped privileges and
 #: changed directory already, and must not do so again though its command line says it.
@@ -29,7 +32,7 @@ def run_in_background(
     pidfile: str | None = None,
     uid: str | int | None = None,
     gid: str | int | None = None,
-    umask: str | int | None = None,
+    umask: int | None = None,
     workdir: str | None = None,
     fake: bool = False,
 ) -> int:
@@ -40,37 +43,71 @@ def run_in_background(
     Parameters:
         argv: arguments of the Python that is started.
         path: Python executable, this one if not given.
-        logfile, pidfile: files that must be writable, checked before the parent returns.
+        logfile: file for the daemon's log, and for what it says before its log is set up.
+        pidfile: file that holds its process id; it must not run already.
         uid, gid: user and group (names or numbers) to run as.
-        umask: mask for new files, a number or octal digits.
+        umask: mask for new files, this process's if not given.
         workdir: directory to run in, the current one if not given.
         fake: stay in the foreground, for tests and debugging.
+
+    Raises CommandError, still in the foreground, for what could not be said in the background.
     """
-    from taskq.platforms import detached  # start-up: only a daemon needs it
+    from taskq.platforms import create_pidlock, detached  # start-up: only a daemon needs it
 
     executable = path or sys.executable
+    become(uid, gid)
+    if logfile:
+        with unwritable_explained():
+            open(logfile, "a").close()
+    if pidfile:
+        create_pidlock(pidfile).release()
     with detached(
-        logfile,
-        pidfile,
-        uid,
-        gid,
-        umask=umask or 0,
+        umask=_current_umask() if umask is None else umask,
         workdir=workdir or os.getcwd(),
         fake=fake,
         after_forkers=False,
     ):
         os.environ[IN_BACKGROUND_ENV] = "1"
+        if logfile and not fake:
+            _send_stderr_to(logfile)
         try:
             os.execv(executable, [executable, *argv])
         except OSError as exc:
-            _report(logfile, f"cannot run {executable!r} in the background: {exc}")
+            sys.stderr.write(f"taskq: cannot run {executable!r} in the background: {exc}\n")
     return EX_FAILURE  # reached only where the program could not be run
 
 
-def _report(logfile: str | None, message: str) -> None:
-    """Write to the log: the terminal is gone by now."""
-    if logfile:
-        with open(logfile, "a", encoding="utf-8") as log:
-            log.write(f"taskq: {message}\n")
-    else:
-        sys.stderr.write(f"taskq: {message}\n")
+def become(uid: str | int | None, gid: str | int | None) -> None:
+    """Take another user and group, by name or number.
+
+    Raises CommandError where they do not exist or may not be taken.
+    """
+    from taskq.platforms import maybe_drop_privileges  # start-up: as above
+
+    try:
+        maybe_drop_privileges(uid=uid, gid=gid)
+    except (KeyError, OSError) as exc:
+        reason = exc.args[0] if isinstance(exc, KeyError) else exc
+        raise CommandError(f"Cannot run as user {uid!r}, group {gid!r}: {reason}") from exc
+
+
+@contextmanager
+def unwritable_explained() -> Iterator[None]:
+    """Turn the error of a file that cannot be written into a message that names it."""
+    try:
+        yield
+    except OSError as exc:
+        if exc.filename is None:
+            raise
+        raise CommandError(f"Cannot write to {exc.filename}: {exc.strerror}.") from exc
+
+
+def _current_umask() -> int:
+    mask = os.umask(0)  # there is no other way to ask
+    os.umask(mask)
+    return mask
+
+
+def _send_stderr_to(logfile: str) -> None:
+    with open(logfile, "ab") as log:
+        os.dup2(log.fileno(), 2)

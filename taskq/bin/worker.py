@@ -15,8 +15,13 @@ from taskq.bin.base import (
     CeleryOption,
     handle_preload_options,
 )
-from taskq.bin.detached import in_background, run_in_background
-from taskq.bin.errors import CommandError
+from taskq.bin.detached import (
+    IN_BACKGROUND_ENV,
+    become,
+    in_background,
+    run_in_background,
+    unwritable_explained,
+)
 from taskq.bin.features import refuse_unbuilt
 from taskq.bin.worker_types import (
     AUTO_CONCURRENCY,
@@ -28,7 +33,6 @@ from taskq.bin.worker_types import (
     CeleryBeat,
     Hostname,
     WorkersPool,
-    message_of,
 )
 
 __all__ = (
@@ -86,7 +90,7 @@ def detach(
         pidfile=node_format(pidfile, name) if pidfile else None,
         uid=uid,
         gid=gid,
-        umask=umask,
+        umask=_umask(umask),
         workdir=workdir,
         fake=fake,
     )
@@ -270,7 +274,9 @@ def worker(
     _configure_from_words(app, ctx.args)
     refuse_unbuilt(ctx)
     hostname = hostname or HOSTNAME.convert(None, None, ctx)
-    umask, executable = kwargs.get("umask"), kwargs.get("executable")
+    umask = _umask(kwargs.get("umask"))
+    if kwargs.get("executable") and not kwargs.get("detach"):
+        raise click.UsageError("--executable is for a worker in the background: add --detach.")
     if kwargs.get("detach") and not in_background():
         ctx.exit(
             detach(
@@ -281,24 +287,27 @@ def worker(
                 uid=uid,
                 gid=gid,
                 umask=umask,
-                executable=executable,
+                executable=kwargs.get("executable"),
                 hostname=hostname,
             )
         )
     if not in_background():
-        _become(uid, gid, umask)
-    os.environ.pop("_TASKQ_IN_BACKGROUND", None)
-    program = app.Worker(
-        hostname=hostname,
-        pool_cls=pool_cls,
-        loglevel=loglevel,
-        logfile=logfile,  # node formats are expanded by the log and by the pool's processes
-        pidfile=_expanded(pidfile, hostname),
-        statedb=_expanded(statedb, hostname),
-        no_color=ctx.obj.no_color,
-        quiet=ctx.obj.quiet,
-        **kwargs,
-    )
+        if umask is not None:
+            os.umask(umask)
+        become(uid, gid)
+    os.environ.pop(IN_BACKGROUND_ENV, None)  # what the worker starts is not its second half
+    with unwritable_explained():
+        program = app.Worker(
+            hostname=hostname,
+            pool_cls=pool_cls,
+            loglevel=loglevel,
+            logfile=logfile,  # node formats are expanded by the log and by the pool's processes
+            pidfile=_expanded(pidfile, hostname),
+            statedb=_expanded(statedb, hostname),
+            no_color=ctx.obj.no_color,
+            quiet=ctx.obj.quiet,
+            **kwargs,
+        )
     program.start()
     ctx.exit(program.exitcode or EX_OK)
 
@@ -317,16 +326,14 @@ def _configure_from_words(app: Any, words: list[str]) -> None:
         ) from exc
 
 
-def _become(uid: str | None, gid: str | None, umask: Any) -> None:
-    """Take the user, group and file mask asked for; in the background that is done by then."""
-    from taskq.platforms import maybe_drop_privileges
-
-    if umask:
-        os.umask(int(str(umask), 8))
+def _umask(value: str | int | None) -> int | None:
+    """Return a file mask given as a number or as octal digits."""
+    if value is None or isinstance(value, int):
+        return value
     try:
-        maybe_drop_privileges(uid=uid, gid=gid)
-    except (KeyError, OSError) as exc:
-        raise CommandError(f"Cannot run as user {uid!r}, group {gid!r}: {message_of(exc)}") from exc
+        return int(value, 8)
+    except ValueError as exc:
+        raise click.UsageError(f"--umask {value!r} is not an octal number, such as 022.") from exc
 
 
 def _expanded(path: str | None, hostname: str) -> str | None:

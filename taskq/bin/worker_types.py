@@ -51,7 +51,7 @@ class WorkersPool(click.Choice[str]):
         try:
             return get_implementation(value)
         except (ImproperlyConfigured, ImportError) as exc:
-            self.fail(message_of(exc), param, ctx)
+            self.fail(str(exc), param, ctx)
 
 
 class Hostname(StringParamType):
@@ -89,8 +89,3 @@ CELERY_BEAT = CeleryBeat()
 WORKERS_POOL = WorkersPool()
 HOSTNAME = Hostname()
 AUTOSCALE = Autoscale()
-
-
-def message_of(exc: BaseException) -> str:
-    """Return an error's text; a KeyError's without the quotes around it."""
-    return str(exc.args[0]) if isinstance(exc, KeyError) and exc.args else str(exc)

@@ -193,8 +193,8 @@ def test_detach(project):
     pidfile = project.directory / "w.pid"
     logfile = project.directory / "w.log"
     done = project.run(
-        "-A", "proj", "worker", "-D", "-c", "1", "--umask", "077",
-        "--pidfile", str(pidfile), "--logfile", str(logfile),
+        "-A", "proj", "worker", "-D", "-c", "1", "-l", "INFO", "--umask", "077",
+        "--workdir", ".", "--pidfile", "w.pid", "--logfile", "w.log",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     pid = int(wait_until(lambda: pidfile.exists() and pidfile.read_text()))
@@ -203,6 +203,9 @@ def test_detach(project):
         assert " ready." in logfile.read_text()
         assert logfile.stat().st_mode & 0o077 == 0
         assert os.getsid(pid) != os.getsid(0)
+        again = project.run("-A", "proj", "worker", "-D", "--pidfile", "w.pid")
+        assert again.returncode != 0
+        assert "already exists" in again.stderr
     finally:
         os.kill(pid, signal.SIGTERM)
     wait_until(lambda: not Path(f"/proc/{pid}").exists())

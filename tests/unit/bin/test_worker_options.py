@@ -105,7 +105,10 @@ def test_auto_concurrency(taskq, project):
         (["-P", "magic"], "magic"),
         (["-P", "no.such:Pool"], "no.such"),
         (["-l", "LOUD"], "LOUD"),
-        (["--uid", "surely-no-such-user"], "surely-no-such-user"),
+        (["-P", "solo", "--uid", "surely-no-such-user"], "surely-no-such-user"),
+        (["-P", "solo", "--umask", "xyz"], "xyz"),
+        (["-P", "solo", "--executable", "python3"], "--detach"),
+        (["-P", "solo", "-D", "-f", "/no/such/dir/w.log"], "/no/such/dir/w.log"),
     ],
 )
 def test_what_cannot_be_is_refused_with_the_value(taskq, project, words, says):
