@@ -178,7 +178,7 @@ class CallJob:
         self.name = f"{getattr(target, '__module__', '')}.{getattr(target, '__qualname__', '')}"
         # Pickled here, so that the caller hears of what can't be.
         call = pickle.dumps((target, args, kwargs), pickle.HIGHEST_PROTOCOL)
-        self.payload = (None, self.id, call)
+        self.payload = (None, self.id, None, call)
         self.result = result
         self.soft_limit = soft_limit
         self.hard_limit = hard_limit

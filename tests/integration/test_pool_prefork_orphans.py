@@ -76,6 +76,26 @@ def test_when_the_main_process_is_killed(
     assert log.read_text().replace("warm\n", "") == expected
 
 
+def test_without_sockets_that_tell_of_the_end(tmp_path: Path) -> None:
+    """As on macOS, where children have to look for themselves."""
+    log = tmp_path / "log"
+    patch = """
+    import socket
+    from taskq.concurrency.prefork import channel
+    channel.PAIR_TYPE, channel.ORPHAN_CHECK = socket.SOCK_DGRAM, 0.2
+    """
+    main = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(patch) + PROGRAM, str(log), "early", "fork"],
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert main.returncode == -signal.SIGKILL
+    wait_until_gone(int(main.stdout))
+    assert log.read_text().replace("warm\n", "") == "<0>\n<1>\n<2>\n<3>\n"
+
+
 def test_idle_children_end_with_the_main_process() -> None:
     program = """
     import os, signal

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import array
 import marshal
-import mmap
 import os
 import socket
 from typing import Any
 
 from taskq.concurrency.prefork import frames
+from taskq.concurrency.prefork.bodies import read_body
 from taskq.concurrency.prefork.page import shared_file
 
 #: SEQPACKET keeps packets apart and tells of the other end's death; macOS has only DGRAM.
 PAIR_TYPE = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
-PAIR_TYPES = (PAIR_TYPE, socket.SOCK_DGRAM)
+#: Seconds after which a child looks whether its main process lives, where the socket can't tell.
+ORPHAN_CHECK = 5.0
 
 #: Bytes asked for as send buffer; the kernel doubles it, and counts its own overhead in.
 SEND_BUFFER = 212_992
@@ -36,20 +37,27 @@ _buffers = [_buffer]
 
 def open_pair() -> tuple[socket.socket, socket.socket]:
     """Return the main process's end (non-blocking) and the child's end (blocking)."""
-    for kind in PAIR_TYPES:
-        try:
-            main_end, child_end = socket.socketpair(socket.AF_UNIX, kind)
-        except OSError:
-            if kind is PAIR_TYPES[-1]:
-                raise
-            continue
-        break
-    else:
-        raise AssertionError("unreachable: the last kind either works or raises")
+    try:
+        main_end, child_end = socket.socketpair(socket.AF_UNIX, PAIR_TYPE)
+    except OSError:
+        # The constant exists on systems that lack the type.
+        main_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     for end in (main_end, child_end):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
     main_end.setblocking(False)
     return main_end, child_end
+
+
+def enter_child(child_end: socket.socket) -> bool:
+    """Prepare a child's end for its process; return whether it tells when the other end is gone.
+
+    Where it doesn't, receiving gives up from time to time, and sending to a dead main process
+    would throw away what is still to be read.
+    """
+    if child_end.type == socket.SOCK_DGRAM:
+        child_end.settimeout(ORPHAN_CHECK)
+        return False
+    return True
 
 
 def send_packet(sock: socket.socket, seq: int, packet: bytes) -> None:
@@ -73,8 +81,19 @@ def _send_in_file(sock: socket.socket, seq: int, packet: bytes) -> None:
         os.close(fd)
 
 
+def send_with_body(sock: socket.socket, packet: bytes, body_fd: int) -> None:
+    """Send one task packet whose body is in the file ``body_fd``.
+
+    Raises:
+        BlockingIOError: the socket is full; the child has unread packets.
+    """
+    socket.send_fds(sock, [packet], [body_fd])
+
+
 def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[int, int, Any] | None:
     """Return the next task packet as ``(seq, kind, payload)``; None when the other end is gone.
+
+    What the payload is for kinds other than the plain ones, :func:`frames.unpack` knows.
 
     Raises:
         BlockingIOError: nothing to read, with ``MSG_DONTWAIT`` in ``flags``.
@@ -84,8 +103,8 @@ def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[int, int, Any] 
     if not size:
         return None
     packet: tuple[int, int, Any] = marshal.loads(_buffer)
-    if packet[1] == frames.IN_FILE:
-        return _read_file(packet[0], packet[2], control)
+    if packet[1] > frames.PLAIN:
+        return _complete(packet, control)
     return packet
 
 
@@ -121,17 +140,23 @@ class LostFile(Exception):
         self.seq = seq
 
 
-def _read_file(seq: int, size: int, control: list[Any]) -> tuple[int, int, Any]:
+def _complete(packet: tuple[int, int, Any], control: list[Any]) -> tuple[int, int, Any]:
+    """Add to ``packet`` what came in a file with it."""
+    seq, kind, payload = packet
+    if not kind & (frames.IN_FILE | frames.BODY_IN_FILE):
+        return packet
     fds = _descriptors(control)
     if not fds:
         raise LostFile(seq)
     try:
-        with mmap.mmap(fds[0], size, prot=mmap.PROT_READ) as content:
-            packet: tuple[int, int, Any] = marshal.loads(content)
+        if kind & frames.BODY_IN_FILE:
+            content, size = payload
+            return seq, kind, (content, read_body(fds[0], size))
+        whole: tuple[int, int, Any] = marshal.loads(read_body(fds[0], payload))
     finally:
         for fd in fds:
             os.close(fd)
-    return packet
+    return whole
 
 
 def _descriptors(control: list[Any]) -> list[int]:

@@ -24,7 +24,7 @@ from billiard.pool import MaybeEncodingError
 from taskq.concurrency.executors import Executor, load_executor
 from taskq.concurrency.jobs import FAILED, OK, escaped, exception_info
 from taskq.concurrency.prefork import frames, identity
-from taskq.concurrency.prefork.channel import LostFile, receive_packet
+from taskq.concurrency.prefork.channel import LostFile, enter_child, receive_packet
 from taskq.concurrency.prefork.initializer import process_destructor, process_initializer
 from taskq.concurrency.prefork.interrupts import Interrupts
 from taskq.concurrency.prefork.memory import MemoryLimit
@@ -91,6 +91,7 @@ class ChildLoop:
         self._executor: Executor = load_executor(config.executor)
         self._memory = MemoryLimit(config.max_memory) if config.max_memory else None
         self._done = 0
+        self._sees_end = enter_child(sock)
         interrupts.watch(self._executor.in_user_code)
 
     def announce(self) -> None:
@@ -103,12 +104,16 @@ class ChildLoop:
         slots, interrupts = self._page.slots, self._interrupts
         dumps, send, version = marshal.dumps, self._send, frames.MARSHAL_VERSION
         unlimited = self._config.max_tasks is None and self._memory is None
-        leaving = 0
+        plain, leaving = frames.PLAIN, 0
         while not leaving:
             try:
                 packet = receive_packet(sock)
             except LostFile as exc:
                 send(encode_escaped(exc.seq, exc, 0))
+                continue
+            except TimeoutError:
+                if self._is_orphan():
+                    return 0
                 continue
             if packet is None:
                 return 0
@@ -116,15 +121,15 @@ class ChildLoop:
             if kind != frames.EARLY:
                 if kind == frames.STOP:
                     return 0
-                if not kind & frames.EARLY and os.getppid() != self._config.main_pid:
+                if not kind & frames.EARLY and self._is_orphan():
                     # The broker delivers it again, to a worker that can acknowledge it.
                     continue
             slots[BEGUN] = interrupts.running = seq
             raised: BaseException | None = None
             outcome: Any = None
             try:
-                if kind & frames.PICKLED:
-                    payload = pickle.loads(payload)
+                if kind > plain:
+                    payload = frames.unpack(kind, payload)
                 if payload[0] is None:
                     outcome = self._call(payload)
                 else:
@@ -154,7 +159,7 @@ class ChildLoop:
         started = time.monotonic()
         kind = OK
         try:
-            target, args, kwargs = pickle.loads(payload[2])
+            target, args, kwargs = pickle.loads(payload[frames.BODY])
             value = target(*args, **kwargs)
         except Exception as exc:
             kind, value = FAILED, exception_info(exc)
@@ -173,6 +178,9 @@ class ChildLoop:
         error = MaybeEncodingError(reason, getattr(outcome.value, "exception", outcome.value))
         return self._executor.outcome(kind, exception_info(error), outcome.runtime)
 
+    def _is_orphan(self) -> bool:
+        return os.getppid() != self._config.main_pid
+
     def _leaving(self) -> int:
         """Return the flag to report when this was the child's last task."""
         self._done += 1
@@ -185,6 +193,8 @@ class ChildLoop:
 
     def _send(self, reply: bytes) -> None:
         """Report to the main process; silently drop the report when that is gone."""
+        if not self._sees_end and self._is_orphan():
+            return
         try:
             if len(reply) <= frames.INLINE_LIMIT:
                 self._socket.send(reply)

@@ -49,6 +49,7 @@ class Child:
     __slots__ = (
         "doom",
         "exitcode",
+        "files",
         "fragments",
         "hard_at",
         "head_started",
@@ -92,6 +93,8 @@ class Child:
         self.spawned = 0.0
         #: ``(seq, job)`` written and without outcome; the first is the one that runs.
         self.queue: deque[tuple[int, Job]] = deque()
+        #: Files that hold large bodies of queued jobs, by number.
+        self.files: dict[int, int] = {}
         #: Number of jobs in the queue or chosen for it.
         self.load = 0
         #: How many jobs may be in the queue beyond the first; depends on how short that one is.

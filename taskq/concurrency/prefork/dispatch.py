@@ -11,12 +11,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from typing import Any
 
 from taskq.concurrency.base import log_callback_error
 from taskq.concurrency.jobs import Job
-from taskq.concurrency.prefork.channel import send_packet, steal_seq
+from taskq.concurrency.prefork.bodies import BodyFiles
+from taskq.concurrency.prefork.channel import send_packet, send_with_body, steal_seq
 from taskq.concurrency.prefork.children import Child, State
-from taskq.concurrency.prefork.frames import encode_task
+from taskq.concurrency.prefork.frames import (
+    BODY,
+    INLINE_LIMIT,
+    encode_task,
+    encode_without_body,
+)
 from taskq.concurrency.runtimes import MAX_WINDOW, Runtimes
 
 logger = logging.getLogger(__name__)
@@ -37,6 +44,8 @@ class Dispatcher:
         self.children: dict[int, Child] = {}
         #: Jobs written to children so far, per slot; ``info["writes"]`` shows it.
         self.writes: dict[int, int] = {}
+        #: Large bodies on their way.
+        self.files = BodyFiles()
         self._on_head = on_head
         self._pending: deque[Job] = deque()
         # Chosen or written before and come back: on_dispatched() was called already.
@@ -139,6 +148,8 @@ class Dispatcher:
             job = _take(child, seq)
             if job is not None:
                 jobs.append(job)
+            if seq in child.files:
+                self.files.release(child.files.pop(seq))
         if queue and queue[0][1] is not head:
             # It was between two tasks and had not read the next one yet.
             self.start_head(child, queue[0][1], time.time())
@@ -243,7 +254,11 @@ class Dispatcher:
                 continue
             seq = self._seq = self._seq + 1
             try:
-                send_packet(child.main_end, seq, encode_task(seq, job.early_ack, job.payload))
+                payload = job.payload
+                if len(payload[BODY]) > INLINE_LIMIT:
+                    self._send_large(child, seq, job.early_ack, payload)
+                else:
+                    send_packet(child.main_end, seq, encode_task(seq, job.early_ack, payload))
             except OSError as exc:
                 # Full (BlockingIOError, ENOBUFS, ETOOMANYREFS): it has unread packets, and their
                 # outcomes bring us back here. Order per child is kept by sending it nothing more.
@@ -266,6 +281,21 @@ class Dispatcher:
                 self.start_head(child, job, now)
         for job, error in failed:
             _refuse(job, error)
+
+    def _send_large(self, child: Child, seq: int, early: bool, payload: tuple[Any, ...]) -> None:
+        """Send a task whose body is too large for a packet."""
+        packet = encode_without_body(seq, early, payload)
+        if len(packet) > INLINE_LIMIT or isinstance(payload[BODY], str):
+            # Not only the body is large, or it is no bytes.
+            send_packet(child.main_end, seq, encode_task(seq, early, payload))
+            return
+        fd = self.files.store(payload[BODY])
+        try:
+            send_with_body(child.main_end, packet, fd)
+        except OSError:
+            self.files.release(fd)
+            raise
+        child.files[seq] = fd
 
     def start_head(self, child: Child, job: Job, now: float) -> None:
         """Tell ``job`` that ``child`` has it at hand since the unix time ``now``."""

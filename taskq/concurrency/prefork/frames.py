@@ -30,6 +30,13 @@ STOP = 2
 PICKLED = 4
 #: The packet proper is in the attached file, of ``payload`` bytes.
 IN_FILE = 8
+#: The body is in the attached file: ``(payload without it, its size in bytes)``.
+BODY_IN_FILE = 16
+#: Kinds above this one need :func:`unpack` before their payload can be used.
+PLAIN = STOP
+
+#: Place of the body in a payload.
+BODY = 3
 
 # Kinds of packets from a child.
 #: A task returned normally; ``value`` is its repr or None.
@@ -48,17 +55,46 @@ ESCAPED = 5
 LEAVING = 8
 
 
-def encode_task(seq: int, early: bool, payload: tuple[Any, ...]) -> bytes:
-    """Return the packet for one task.
+def encode_task(seq: int, kind: int, payload: tuple[Any, ...]) -> bytes:
+    """Return the packet for one task; ``kind`` is LATE or EARLY, with what is added to it.
 
     Raises:
         Exception: the payload can be neither marshalled nor pickled.
     """
     try:
-        return marshal.dumps((seq, early, payload), MARSHAL_VERSION)
+        return marshal.dumps((seq, kind, payload), MARSHAL_VERSION)
     except ValueError:
         pickled = pickle.dumps(payload, pickle.HIGHEST_PROTOCOL)
-        return marshal.dumps((seq, early | PICKLED, pickled), MARSHAL_VERSION)
+        return marshal.dumps((seq, kind | PICKLED, pickled), MARSHAL_VERSION)
+
+
+def encode_without_body(seq: int, kind: int, payload: tuple[Any, ...]) -> bytes:
+    """Return the packet for a task whose body travels in a file.
+
+    Raises:
+        Exception: the payload can be neither marshalled nor pickled.
+    """
+    kind |= BODY_IN_FILE
+    rest, size = with_body(payload, b""), len(payload[BODY])
+    try:
+        return marshal.dumps((seq, kind, (rest, size)), MARSHAL_VERSION)
+    except ValueError:
+        pickled = pickle.dumps(rest, pickle.HIGHEST_PROTOCOL)
+        return marshal.dumps((seq, kind | PICKLED, (pickled, size)), MARSHAL_VERSION)
+
+
+def with_body(payload: tuple[Any, ...], body: Any) -> tuple[Any, ...]:
+    """Return ``payload`` with another body."""
+    return (*payload[:BODY], body, *payload[BODY + 1 :])
+
+
+def unpack(kind: int, content: Any) -> tuple[Any, ...]:
+    """Return the payload that a packet of ``kind`` holds pickled, or with its body apart."""
+    body = None
+    if kind & BODY_IN_FILE:
+        content, body = content
+    payload: tuple[Any, ...] = pickle.loads(content) if kind & PICKLED else content
+    return payload if body is None else with_body(payload, body)
 
 
 def encode_stop() -> bytes:

@@ -5,7 +5,6 @@ The nursery calls it; what runs in the child afterwards is :mod:`taskq.concurren
 
 from __future__ import annotations
 
-import gc
 import os
 import pickle
 import signal
@@ -52,10 +51,6 @@ def fork(
     # Signals are held back until the child has handlers of its own: the main process's handlers
     # must not run there.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, BLOCKED_IN_FORK)
-    # Objects of the main process are kept out of the child's garbage collections, which would
-    # copy every page that they are on.
-    unfreeze = not gc.get_freeze_count()
-    gc.freeze()
     try:
         with warnings.catch_warnings():
             # Threads of the main process are not needed in the child.
@@ -68,8 +63,6 @@ def fork(
             finally:
                 os._exit(os.EX_SOFTWARE)
     finally:
-        if unfreeze:
-            gc.unfreeze()
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return pid
 

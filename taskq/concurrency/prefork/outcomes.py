@@ -90,6 +90,8 @@ class OutcomeReader:
                 logger.error("Outcome %d of %r belongs to none of its tasks", seq, child)
                 continue
             job = queue.popleft()[1]
+            if child.files and seq in child.files:
+                dispatcher.files.release(child.files.pop(seq))
             child.load -= 1
             child.doom = None
             observe(job.name, runtime)

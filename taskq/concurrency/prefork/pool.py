@@ -6,6 +6,7 @@ limits and killer (interruption), reaper (death). This class ties them together 
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -96,6 +97,9 @@ class TaskPool(BasePool):
             disown=self._close_in_child,
         )
         self._started = True
+        # Garbage collections would write to every page with objects on it, in the children and
+        # here, and so copy what they share.
+        gc.freeze()
         self._nursery.fill(self.num_processes)
 
     def did_start_ok(self) -> bool:
@@ -416,12 +420,15 @@ class TaskPool(BasePool):
 
     def _close(self) -> None:
         self._started = False
+        gc.unfreeze()
         self._loop.close()
+        self._dispatcher.files.close()
 
     def _close_in_child(self) -> None:
         """Close, in a fresh fork, what belongs to the main process."""
         for sibling in self._children.values():
             sibling.close()
+        self._dispatcher.files.close()
         self._loop.close_in_child()
 
 

@@ -93,6 +93,9 @@ class Reaper:
         unharmed = [job for seq, job in child.queue if seq > begun and seq != doomed]
         self._dispatcher.give_back(unharmed)
         child.queue.clear()
+        for fd in child.files.values():
+            self._dispatcher.files.release(fd)
+        child.files.clear()
         child.load = 0
         return lost
 
