@@ -78,7 +78,7 @@ class Proxy:
     """
 
     # The implicit strings below are visible on instances too, hence _ClassText.
-    __slots__ = ("__custom_doc", "__custom_name", "__dict__", "__local")
+    __slots__ = ("__custom_doc", "__custom_name", "__local")
 
     def __init__(
         self,
