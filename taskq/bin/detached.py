@@ -56,13 +56,15 @@ def run_in_background(
 
     executable = path or sys.executable
     become(uid, gid)
+    if umask is not None:
+        os.umask(umask)
     if logfile:
         with unwritable_explained():
             open(logfile, "a").close()
     if pidfile:
         create_pidlock(pidfile).release()
     with detached(
-        umask=_current_umask() if umask is None else umask,
+        umask=_current_umask(),
         workdir=workdir or os.getcwd(),
         fake=fake,
         after_forkers=False,
