@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -268,3 +269,14 @@ def test_chords_expire(make_app: Callable[..., TaskQ]) -> None:
     time.sleep(0.02)
     app.backend.cleanup()
     assert count(app, "chord") == count(app, "chord_part") == 0
+
+
+def test_a_deleted_file_is_replaced_without_losing_the_next_result(
+    app: TaskQ, tmp_path: Path
+) -> None:
+    app.backend.store_result("1", 1, states.SUCCESS)
+    for path in tmp_path.iterdir():
+        path.unlink()
+    app.backend.store_result("2", 2, states.SUCCESS)
+    assert app.backend.get_task_meta("2")["result"] == 2
+    assert app.AsyncResult("1").state == states.PENDING

@@ -58,7 +58,7 @@ class SQLiteBackend(KeyValueStoreBackend):
         super().__init__(app, url=url, **kwargs)
         options = app.conf.result_backend_transport_options or {}
         self._options = parse_url(url or "sqlite:///", options)
-        database = Database(self._options)
+        database = Database(self._options, forgiving=True)
         self._store = ResultStore(database)
         self._chords = ChordCounter(database)
 

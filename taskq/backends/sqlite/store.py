@@ -10,6 +10,7 @@ from typing import Any
 
 from taskq.transport.sqlite.bell import results_bell, ring
 from taskq.transport.sqlite.database import Database
+from taskq.transport.sqlite.errors import DatabaseMissing
 from taskq.transport.sqlite.statements import read_statements
 
 __all__ = ("SQL", "ResultStore")
@@ -49,9 +50,16 @@ class ResultStore:
         """
         now = time.time()
         row = (key, state, _moment(now, expires), value, now)
+        try:
+            self._store(row)
+        except DatabaseMissing:
+            # The file was deleted since it was last looked at: the result goes to the new one.
+            self._store(row)
+        self._count_write(now)
+
+    def _store(self, row: tuple[Any, ...]) -> None:
         if self._database.write(SQL["store_state"], row):
             ring(self._database, self._bell)
-        self._count_write(now)
 
     def set(self, key: str, value: Any, expires: float | None) -> None:
         """Store any value under a key; `expires` as for `store_state`."""

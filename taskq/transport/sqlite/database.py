@@ -69,11 +69,16 @@ class Database:
     leaves its state in doubt. Parameters:
 
     - `options`: the file and how to use it.
+    - `forgiving`: go on with the new file where the path leads to another one than before,
+      instead of raising `DatabaseMissing` once; for users without a state of their own.
     """
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, *, forgiving: bool = False) -> None:
         self.options = options
         self.path = options.path
+        #: Identity of the file that is or was open last.
+        self.file_id = ""
+        self._forgiving = forgiving
         #: Grows by one whenever the file is opened; what hangs on the connection starts anew.
         self.generation = 0
         self._connection: sqlite3.Connection | None = None
@@ -146,8 +151,7 @@ class Database:
         with self._lock:
             if self._connection is None:
                 return
-            self._next_check = time.monotonic() + INODE_CHECK_INTERVAL
-            if _inode(self.path) != self._inode:
+            if not self._leads_here():
                 self.close()
                 raise errors.DatabaseMissing(E_REPLACED.format(path=self.path))
 
@@ -207,12 +211,20 @@ class Database:
         connection = self._connection
         if connection is None:
             return self._open()
-        if time.monotonic() >= self._next_check:
-            self.check_file()
+        if time.monotonic() >= self._next_check and not self._leads_here():
+            self.close()
+            if not self._forgiving:
+                raise errors.DatabaseMissing(E_REPLACED.format(path=self.path))
+            return self._open()
         if connection.in_transaction and not self._in_transaction:
             # An exception from a signal handler hit right after BEGIN.
             connection.rollback()
         return connection
+
+    def _leads_here(self) -> bool:
+        """Tell whether the path still leads to the file that is open."""
+        self._next_check = time.monotonic() + INODE_CHECK_INTERVAL
+        return _inode(self.path) == self._inode
 
     def _open(self) -> sqlite3.Connection:
         _create_file(self.path, self.options.mode)
@@ -226,6 +238,7 @@ class Database:
         try:
             self._configure(connection)
             _migrate(connection, self.path)
+            (self.file_id,) = connection.execute("SELECT id FROM file").fetchone()
         except BaseException:
             connection.close()
             raise

@@ -84,8 +84,8 @@ class Inbox:
         #: Queues to claim from whose messages are to be acknowledged, and whose are not.
         self._queues: deque[str] = deque()
         self._no_ack_queues: deque[str] = deque()
-        #: Delivery tag -> message id, claim and queue of what is not settled.
-        self._held: dict[str, tuple[int, int, str]] = {}
+        #: Delivery tag -> message id, claim, queue and file of what is not settled.
+        self._held: dict[str, tuple[int, int, str, str]] = {}
         self._settlements = Settlements(database.path)
         self._writing = threading.Lock()
         #: Claimed, and not yet handed to a callback.
@@ -127,8 +127,9 @@ class Inbox:
         self._put_back_undelivered()
 
         def unsubscribe(connection: Connection) -> None:
-            row = (consumer.queue, self._owner.id, tag)
-            connection.execute(OWNERS["remove_consumer"], row)
+            if self._owner_is_here():
+                row = (consumer.queue, self._owner.id, tag)
+                connection.execute(OWNERS["remove_consumer"], row)
             drop_unused_queues(connection, [consumer.queue], time.time(), disconnected=False)
 
         self._transact(unsubscribe)
@@ -268,10 +269,12 @@ class Inbox:
 
         def leave(connection: Connection) -> int:
             now = time.time()
-            owner_id = self._owner.id
-            returned = release(connection, owner_id, failed=False) if held else 0
-            connection.execute(OWNERS["remove_consumers"], (owner_id,))
-            connection.execute(OWNERS["forget"], (owner_id,))
+            returned = 0
+            if self._owner_is_here():
+                owner_id = self._owner.id
+                returned = release(connection, owner_id, failed=False) if held else 0
+                connection.execute(OWNERS["remove_consumers"], (owner_id,))
+                connection.execute(OWNERS["forget"], (owner_id,))
             drop_unused_queues(connection, consumed, now, disconnected=True)
             for queue in exclusive_queues:
                 drop_queue(connection, queue, now)
@@ -324,13 +327,13 @@ class Inbox:
     def _hold(self, rows: list[Row]) -> None:
         for row in rows:
             if row[CLAIM]:
-                self._held[_tag(row)] = (row[0], row[CLAIM], row[1])
+                self._held[_tag(row)] = (row[0], row[CLAIM], row[1], self._owner.file_id)
 
     def _settle(self, delivery_tag: str, action: str, due: float | None = None) -> None:
         held = self._held.pop(delivery_tag, None)
         if held is not None:
-            message_id, claim, queue = held
-            self._settlements.add(Settlement(action, message_id, claim, queue, due))
+            message_id, claim, queue, file_id = held
+            self._settlements.add(Settlement(action, message_id, claim, queue, file_id, due))
             if self._starved:
                 self.dirty = True
         elif not delivery_tag.startswith(NO_CLAIM):
@@ -343,7 +346,7 @@ class Inbox:
             owner_id = self._owner.id
             try:
                 with self._database.transaction() as connection:
-                    self._settlements.write(connection)
+                    self._settlements.write(connection, self._database.file_id)
                     outcome = action(connection)
             except BaseException:
                 self._settlements.undo()
@@ -394,8 +397,12 @@ class Inbox:
             queues.rotate(-1)
         return live
 
+    def _owner_is_here(self) -> bool:
+        """Tell whether the owner's id means something in the file that is open now."""
+        return self._owner.file_id == self._database.file_id
+
     def _ensure_owner(self, connection: Connection) -> None:
-        if self._owner.ensure(connection):
+        if self._owner.ensure(connection, self._database.file_id):
             for consumer in self._consumers.values():
                 row = (consumer.queue, self._owner.id, consumer.tag)
                 connection.execute(OWNERS["add_consumer"], row)

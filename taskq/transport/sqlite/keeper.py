@@ -51,7 +51,7 @@ class Keeper:
     """
 
     def __init__(self, options: Options) -> None:
-        self._database = Database(options)
+        self._database = Database(options, forgiving=True)
         self._interval = min(LOOK_INTERVAL, options.lease / 5)
         self._owners: dict[int, ref[Owner]] = {}
         self._thread: threading.Thread | None = None
@@ -92,7 +92,11 @@ class Keeper:
 
     def _living_owners(self) -> list[Owner]:
         owners = [reference() for reference in list(self._owners.values())]
-        return [owner for owner in owners if owner is not None and owner.id]
+        return [
+            owner
+            for owner in owners
+            if owner is not None and owner.id and owner.file_id == self._database.file_id
+        ]
 
     def _run(self) -> None:
         while True:

@@ -38,15 +38,17 @@ class Owner:
         self.lease = lease
         #: Row id; 0 while there is none.
         self.id = 0
+        #: Identity of the database file that the row is in.
+        self.file_id = ""
         self._last_claim = 0
 
-    def ensure(self, connection: Connection) -> bool:
+    def ensure(self, connection: Connection, file_id: str) -> bool:
         """Make sure, inside of a transaction, that the row is there.
 
         Returns True if it had to be made. Without this check a consumer that was stopped for
         longer than its lease would go on to claim under an owner that nobody watches any more.
         """
-        if self.id:
+        if self.id and self.file_id == file_id:
             if connection.execute(SQL["exists"], (self.id,)).fetchone():
                 return False
             logger.warning(W_LOST, self.id, self.lease)
@@ -57,6 +59,7 @@ class Owner:
         )
         assert cursor.lastrowid is not None
         self.id = cursor.lastrowid
+        self.file_id = file_id
         self._last_claim = 0
         return True
 

@@ -2,6 +2,10 @@
 -- Times are seconds since 1970 where people see them (due, expires_at, ...) and seconds of the
 -- machine's monotonic clock in `owner`, so that setting the clock makes no lease run out.
 
+-- Tells this file from one that takes its place: ids of the one mean nothing in the other.
+CREATE TABLE file (id TEXT NOT NULL);
+INSERT INTO file (id) VALUES (lower(hex(randomblob(16))));
+
 CREATE TABLE exchange (
     name        TEXT PRIMARY KEY,
     type        TEXT NOT NULL,

@@ -37,6 +37,8 @@ class Settlement:
     message_id: int
     claim: int
     queue: str
+    #: Identity of the database file that the message is in.
+    file_id: str
     #: Seconds since 1970, of a deferred message.
     due: float | None = None
 
@@ -61,14 +63,19 @@ class Settlements:
         """Have `settlement` written with the next transaction."""
         self._pending.append(settlement)
 
-    def write(self, connection: Connection) -> None:
-        """Write everything pending, in the transaction that `connection` is in."""
+    def write(self, connection: Connection, file_id: str) -> None:
+        """Write everything pending, in the transaction that `connection` is in.
+
+        What belongs to a file that was there before `file_id` went with that file.
+        """
         self._adopt()
         batch = self._unconfirmed
         pending = self._pending
         while pending:
             batch.append(pending.popleft())
         for settlement in batch:
+            if settlement.file_id != file_id:
+                continue
             parameters = (settlement.message_id, settlement.claim)
             if settlement.due is not None:
                 parameters += (settlement.due,)  # type: ignore[assignment]

@@ -232,3 +232,27 @@ def test_a_failover_url_reaches_another_file(tmp_path: Path) -> None:
     connection.release()
     with Connection(good) as other:
         assert bodies(other.channel()) == [b"x"]
+
+
+def test_what_was_held_in_a_deleted_file_touches_nothing_in_the_new_one(
+    connect: Connect, tmp_path: Path
+) -> None:
+    """Ids begin anew in a new file, so that the old ones name other people's messages there."""
+    old = connect().channel()
+    publish(old)
+    held_in_old = old.basic_get("q")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    new = connect().channel()
+    publish(new, b"new")
+    held_in_new = new.basic_get("q")
+    assert held_in_new.delivery_tag == held_in_old.delivery_tag
+    time.sleep(1.1)
+    with pytest.raises(DatabaseError):
+        held_in_old.ack()
+    old.flush()
+    old.close()
+    database = new.connection.database
+    assert database.read("SELECT count(*), count(claim) FROM message") == [(1, 1)]
+    held_in_new.ack()
+    assert database.read("SELECT count(*) FROM message") == [(0,)]
