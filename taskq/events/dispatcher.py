@@ -46,6 +46,8 @@ class EventDispatcher:
     DISABLED_TRANSPORTS = {"sql"}
 
     app: Any = None
+    #: The dispatcher that took over from this one.
+    _successor: EventDispatcher | None = None
     #: Called when the dispatcher is enabled and when it is disabled.
     on_enabled: set[Callable[[], None]]
     on_disabled: set[Callable[[], None]]
@@ -218,6 +220,9 @@ class EventDispatcher:
         - blind: don't advance the logical clock.
         - retry, retry_policy: of the publishing.
         """
+        if self._successor is not None:
+            self._successor.send(type, blind, utcoffset, retry, retry_policy, Event, **fields)
+            return
         if not self.enabled:
             return
         group = group_from(type)
@@ -275,7 +280,11 @@ class EventDispatcher:
             return True
 
     def extend_buffer(self, other: EventDispatcher) -> None:
-        """Take over what another dispatcher could not send, or has not yet."""
+        """Take over what another dispatcher could not send, has not yet, or is still given.
+
+        Tasks that ran while the connection was lost know the other one only.
+        """
+        other._successor = self
         with other.mutex:
             kept = list(other._outbound_buffer)
             grouped = {group: list(events) for group, events in other._group_buffer.items()}

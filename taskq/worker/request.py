@@ -585,7 +585,7 @@ class Request:
         self.time_start = time_accepted
         task_accepted(self)
         if self._eventer is not None and self._eventer.enabled:
-            self.send_event("task-started", pid=pid)
+            self.send_event("task-started")
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("Task accepted: %s[%s] pid:%r", self.name, self.id, pid)
         if self._terminate_on_ack is not None:
@@ -604,6 +604,7 @@ class Request:
         self._task.backend.mark_as_failure(
             self.id, exc, request=self._context, store_result=self.store_errors
         )
+        self.send_event("task-failed", exception=safe_repr(exc), traceback="")
         if self._task.acks_late and self._acks_on("timeout"):
             self.acknowledge()
         elif self._task.acks_late:
@@ -657,6 +658,9 @@ class Request:
         if isinstance(exc, MemoryError):
             raise MemoryError(f"Process got: {exc}")
         if isinstance(exc, Reject):
+            if not exc.requeue:
+                # Monitors have no other way to see that it is over.
+                self._send_failed(exc, exc_info)
             self.reject(requeue=exc.requeue)
             return
         if isinstance(exc, Ignore):
@@ -695,15 +699,18 @@ class Request:
                 einfo=exc_info,
             )
         if send_failed_event:
-            self.send_event(
-                "task-failed",
-                exception=safe_repr(get_pickled_exception(exc)),
-                traceback=safe_str(exc_info.traceback),
-            )
+            self._send_failed(exc, exc_info)
         if not return_ok:
             logger.error(
                 "Task handler raised error: %r", exc, exc_info=(type(exc), exc, exc.__traceback__)
             )
+
+    def _send_failed(self, exc: BaseException, exc_info: Any) -> None:
+        self.send_event(
+            "task-failed",
+            exception=safe_repr(get_pickled_exception(exc)),
+            traceback=safe_str(exc_info.traceback),
+        )
 
     def _after_loss(self, exc: BaseException, *, is_worker_lost: bool) -> bool:
         """Settle the message of a task whose child died. Returns whether it is run again."""

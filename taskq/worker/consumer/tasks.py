@@ -8,7 +8,7 @@ from kombu.common import QoS, ignore_errors
 
 from taskq import bootsteps
 from taskq.utils.log import get_logger
-from taskq.worker.consumer.connection import Connection
+from taskq.worker.consumer.mingle import Mingle
 
 __all__ = ("Tasks",)
 
@@ -18,7 +18,8 @@ logger = get_logger("celery.worker.consumer.tasks")
 class Tasks(bootsteps.StartStopStep):
     """The task message consumer."""
 
-    requires = (Connection,)
+    # After the events: what is done with a message is decided with their dispatcher at hand.
+    requires = (Mingle,)
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         c.task_consumer = c.qos = None
