@@ -548,8 +548,9 @@ maybe_subtask = maybe_signature
 def plain(value: Any) -> Any:
     """Return a value with plain dicts, lists and tuples instead of signatures.
 
-    For serializers that know no subclasses of them, such as YAML's, and for pickles that are read
-    where there is no taskq.
+    For serializers that know no subclasses of them (YAML's) or misread them (msgpack's, which asks
+    for the length of a group), and for pickles that are read where there is no taskq. JSON needs
+    none of this.
     """
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}

@@ -107,10 +107,9 @@ def test_eager_setting_runs_as_apply_does(made):
 @given(WORKFLOWS, st.sampled_from(["json", "pickle", "yaml", "msgpack"]))
 def test_serializers(made, serializer):
     workflow, _ = made
-    # YAML knows no subclasses of dicts and lists.
-    content_type, encoding, data = dumps(
-        plain(workflow) if serializer == "yaml" else workflow, serializer
-    )
+    # YAML knows no subclasses of dicts, and msgpack believes a group's length to be that of a dict.
+    value = plain(workflow) if serializer in ("yaml", "msgpack") else workflow
+    content_type, encoding, data = dumps(value, serializer)
     again = signature(loads(data, content_type, encoding, accept=[content_type]), app=APP)
     assert as_json(again) == as_json(workflow)
     assert again.apply((1,)).get() == workflow.apply((1,)).get()
