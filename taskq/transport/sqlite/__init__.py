@@ -3,11 +3,11 @@
 `Transport` is what kombu's connection uses; the result backend shares `Database`, `Listener` and
 the errors. Where to look:
 
-- `options`, `database`, `forking`, `errors`: the file and one connection to it;
+- `options`, `schema`, `database`, `forking`, `errors`: the file and one connection to it;
 - `routing`, `publishing`: exchanges, queues, bindings, and getting messages in;
-- `claiming`, `inbox`, `settling`: getting messages out, and acknowledging them;
-- `owner`, `process`, `keeper`: leases, and giving back what dead consumers held;
-- `bell`, `inotify`: waiting without polling;
+- `subscriptions`, `claiming`, `inbox`, `settling`: getting messages out, acknowledging them;
+- `owner`, `process`, `keeper`, `reaper`: leases, and giving back what dead consumers held;
+- `bell`, `inotify`, `wakeup`: waiting without polling;
 - `channel`, `transport`: kombu's interface to all of it.
 """
 

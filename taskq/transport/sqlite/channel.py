@@ -11,10 +11,11 @@ from kombu.transport import base
 from kombu.utils.uuid import uuid
 
 from taskq.transport.sqlite.errors import DatabaseError
-from taskq.transport.sqlite.inbox import BATCH, Consumer, Inbox
+from taskq.transport.sqlite.inbox import BATCH, Inbox
 from taskq.transport.sqlite.message import Message as SQLiteMessage
 from taskq.transport.sqlite.reaper import bury_ended
 from taskq.transport.sqlite.routing import QueueSpec
+from taskq.transport.sqlite.subscriptions import Consumer
 
 if TYPE_CHECKING:
     from taskq.transport.sqlite.transport import Transport

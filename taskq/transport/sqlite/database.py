@@ -13,12 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from ctypes import py_object, pythonapi
-from pathlib import Path
 from typing import Any, TypeVar
 
 from taskq.transport.sqlite import errors, forking
 from taskq.transport.sqlite.options import Options
-from taskq.transport.sqlite.statements import read_script
+from taskq.transport.sqlite.schema import create_file, migrate
 from taskq.transport.sqlite.topics import topic_matches
 
 __all__ = ("Database",)
@@ -26,10 +25,6 @@ __all__ = ("Database",)
 T = TypeVar("T")
 Row = tuple[Any, ...]
 
-#: Marks the file as ours ("taskq" in a phone's digits); SQLite keeps it in the file's header.
-APPLICATION_ID = 82757
-#: Script that brings a file from version i to version i + 1; only ever append.
-MIGRATIONS = ("schema.sql",)
 
 #: First and longest pause (seconds) before trying again for a lock that somebody else holds.
 #: SQLite's own waiting starts at a millisecond, which is twenty transactions long.
@@ -40,21 +35,9 @@ INODE_CHECK_INTERVAL = 1.0
 #: Seconds a fork waits for another thread's transaction to end.
 FORK_PATIENCE = 10.0
 
-E_NO_DIRECTORY = (
-    "Cannot open the database {path}: the directory {directory} does not exist. Create it "
-    "(mkdir -p {directory}) or correct the URL."
-)
 E_REPLACED = (
     "The database {path} was deleted or replaced while it was in use. What was in it is gone "
     "with it; this operation is tried again on the new file where the caller retries."
-)
-E_FOREIGN = (
-    "The file {path} is a database of another program. Give taskq a file of its own: the URL "
-    "names the file, which is created when it does not exist."
-)
-E_NEWER = (
-    "The database {path} was written by a newer taskq (version {found} of the file, this one "
-    "knows {known}). Upgrade taskq, or name another file."
 )
 E_NO_WAL = (
     "The database {path} cannot be put into write-ahead mode (it stays in {mode!r} mode). "
@@ -227,7 +210,7 @@ class Database:
         return _inode(self.path) == self._inode
 
     def _open(self) -> sqlite3.Connection:
-        _create_file(self.path, self.options.mode)
+        create_file(self.path, self.options.mode)
         connection = sqlite3.connect(
             self.path,
             timeout=0,
@@ -237,7 +220,7 @@ class Database:
         )
         try:
             self._configure(connection)
-            _migrate(connection, self.path)
+            migrate(connection, self.path)
             (self.file_id,) = connection.execute("SELECT id FROM file").fetchone()
         except BaseException:
             connection.close()
@@ -286,56 +269,3 @@ def _inode(path: str) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _create_file(path: str, mode: int) -> None:
-    """Create an empty file with safe permissions if there is none; SQLite would let all read."""
-    try:
-        # Only ever a new file: closing a descriptor of an open database would drop its locks.
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
-    except FileExistsError:
-        return
-    except FileNotFoundError as exc:
-        directory = os.path.dirname(path)
-        raise errors.DatabaseMissing(E_NO_DIRECTORY.format(path=path, directory=directory)) from exc
-    except PermissionError as exc:
-        raise errors.DatabaseReadOnly(errors.E_READ_ONLY.format(path=path)) from exc
-    except OSError as exc:
-        raise errors.DatabaseMissing(
-            errors.E_CANNOT_OPEN.format(path=path, reason=exc.strerror)
-        ) from exc
-
-
-def _migrate(connection: sqlite3.Connection, path: str) -> None:
-    """Bring the schema to this version, in one transaction."""
-    known = len(MIGRATIONS)
-    if _header(connection) == (APPLICATION_ID, known):
-        return
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        application_id, found = _header(connection)
-        if application_id != APPLICATION_ID and not _is_empty(connection):
-            raise errors.DatabaseCorrupt(E_FOREIGN.format(path=path))
-        if found > known:
-            raise errors.DatabaseCorrupt(E_NEWER.format(path=path, found=found, known=known))
-        for name in MIGRATIONS[found:]:
-            for statement in read_script(Path(__file__).with_name(name)):
-                connection.execute(statement)
-        connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
-        connection.execute(f"PRAGMA user_version = {known:d}")
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:
-            connection.rollback()
-        raise
-
-
-def _header(connection: sqlite3.Connection) -> tuple[int, int]:
-    (application_id,) = connection.execute("PRAGMA application_id").fetchone()
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
-    return application_id, version
-
-
-def _is_empty(connection: sqlite3.Connection) -> bool:
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    return bool(tables == 0)

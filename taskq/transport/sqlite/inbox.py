@@ -14,7 +14,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from sqlite3 import Connection
 from typing import Any
 
@@ -31,8 +30,9 @@ from taskq.transport.sqlite.owner import SQL as OWNERS
 from taskq.transport.sqlite.owner import Owner, release
 from taskq.transport.sqlite.routing import drop_queue, drop_unused_queues
 from taskq.transport.sqlite.settling import Settlement, Settlements
+from taskq.transport.sqlite.subscriptions import Consumer, Subscriptions
 
-__all__ = ("BATCH", "Consumer", "Inbox")
+__all__ = ("BATCH", "Inbox")
 
 logger = get_logger(__name__)
 
@@ -52,16 +52,6 @@ W_NOT_HELD = (
 Row = tuple[Any, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Consumer:
-    """One subscription of a channel to a queue."""
-
-    tag: str
-    queue: str
-    no_ack: bool
-    callback: Callable[[Message], Any]
-
-
 class Inbox:
     """The consuming side of one channel.
 
@@ -79,11 +69,7 @@ class Inbox:
         self._bell = messages_bell(database)
         self._owner = Owner(options.lease)
         self._keeper: Keeper | None = None
-        self._consumers: dict[str, Consumer] = {}
-        self._by_queue: dict[str, Consumer] = {}
-        #: Queues to claim from whose messages are to be acknowledged, and whose are not.
-        self._queues: deque[str] = deque()
-        self._no_ack_queues: deque[str] = deque()
+        self._subscriptions = Subscriptions(options.queue_order_strategy)
         #: Delivery tag -> message id, claim, queue and file of what is not settled.
         self._held: dict[str, tuple[int, int, str, str]] = {}
         self._settlements = Settlements(database.path)
@@ -114,16 +100,14 @@ class Inbox:
 
         self._transact(subscribe)
         self._keeper = keeper_of(self._options, self._owner)
-        self._consumers[consumer.tag] = consumer
-        self._sort_queues()
+        self._subscriptions.add(consumer)
         self.dirty = True
 
     def remove_consumer(self, tag: str) -> None:
         """Consume no more under this tag; what was not handed out yet goes back."""
-        consumer = self._consumers.pop(tag, None)
+        consumer = self._subscriptions.pop(tag)
         if consumer is None:
             return
-        self._sort_queues()
         self._put_back_undelivered()
 
         def unsubscribe(connection: Connection) -> None:
@@ -136,17 +120,13 @@ class Inbox:
 
     def has_consumers(self) -> bool:
         """Tell whether anything is consumed."""
-        return bool(self._consumers)
-
-    def tags(self) -> list[str]:
-        """Return the tags of all consumers."""
-        return list(self._consumers)
+        return bool(self._subscriptions)
 
     # -- fetching -----------------------------------------------------------
 
     def can_consume(self) -> bool:
         """Tell whether another message could be fetched as far as the prefetch count goes."""
-        return bool(self._no_ack_queues) or self.capacity() > 0
+        return bool(self._subscriptions.no_ack_queues) or self.capacity() > 0
 
     def capacity(self) -> int:
         """Return how many more messages may be held, at most `BATCH`."""
@@ -162,7 +142,7 @@ class Inbox:
         if self._undelivered:
             return True
         now = time.time()
-        queues = [*self._queues, *self._no_ack_queues]
+        queues = self._subscriptions.all_queues()
         if self._settlements or self._eager or claiming.has_work(self._database, queues, now):
             rows, self._eager = self._transact(
                 lambda connection: self._claim(connection, limit, now)
@@ -196,7 +176,7 @@ class Inbox:
         """Hand the next fetched message to its consumer; return whether there was one."""
         while self._undelivered:
             row = self._undelivered.popleft()
-            consumer = self._by_queue.get(row[1])
+            consumer = self._subscriptions.consumer_of(row[1])
             if consumer is not None:
                 consumer.callback(self._message(row))
                 return True
@@ -259,9 +239,8 @@ class Inbox:
         if self._keeper is not None:
             self._keeper.unwatch(self._owner)
             self._keeper = None
-        consumed = {consumer.queue for consumer in self._consumers.values()}
-        self._consumers.clear()
-        self._sort_queues()
+        consumed = self._subscriptions.all_queues()
+        self._subscriptions.clear()
         self._put_back_undelivered()
         held, self._held = self._held, {}
         if not (self._owner.id or self._settlements or exclusive_queues):
@@ -299,30 +278,22 @@ class Inbox:
         self._owner = Owner(self._options.lease)
         self._keeper = None
         self._writing = threading.Lock()
-        self._consumers.clear()
-        self._sort_queues()
+        self._subscriptions.clear()
         self._held.clear()
         self._undelivered.clear()
         self._settlements.clear()
 
     # -- inside -------------------------------------------------------------
 
-    def _sort_queues(self) -> None:
-        """Work out which queues to claim from after the consumers have changed."""
-        self._by_queue = {consumer.queue: consumer for consumer in self._consumers.values()}
-        consumers = list(self._by_queue.values())
-        if self._options.queue_order_strategy == "sorted":
-            consumers.sort(key=lambda consumer: consumer.queue)
-        self._queues = deque(consumer.queue for consumer in consumers if not consumer.no_ack)
-        self._no_ack_queues = deque(consumer.queue for consumer in consumers if consumer.no_ack)
-
     def _put_back_undelivered(self) -> None:
         """Have what no consumer was shown go back to queues that are not consumed any more."""
-        kept = [row for row in self._undelivered if row[1] in self._by_queue]
+        kept: deque[Row] = deque()
         for row in self._undelivered:
-            if row[1] not in self._by_queue:
+            if self._subscriptions.consumer_of(row[1]) is not None:
+                kept.append(row)
+            else:
                 self._settle(_tag(row), "put_back")
-        self._undelivered = deque(kept)
+        self._undelivered = kept
 
     def _hold(self, rows: list[Row]) -> None:
         for row in rows:
@@ -359,17 +330,19 @@ class Inbox:
 
     def _claim(self, connection: Connection, limit: int, now: float) -> tuple[list[Row], bool]:
         """Claim from all queues; return the rows, and whether there is probably more."""
-        more = claiming.promote(connection, [*self._queues, *self._no_ack_queues], now)
+        subscriptions = self._subscriptions
+        more = claiming.promote(connection, subscriptions.all_queues(), now)
         rows: list[Row] = []
-        if self._no_ack_queues:
-            rows = self._claim_from(connection, self._no_ack_queues, limit, now, no_ack=True)
+        if queues := subscriptions.no_ack_queues:
+            rows = self._claim_from(connection, queues, limit, now, no_ack=True)
             more = more or len(rows) == limit
         room = min(limit, self.capacity())
-        self._starved = bool(self._queues) and room <= 0
-        if self._queues and room > 0:
-            claimed = self._claim_from(connection, self._queues, room, now, no_ack=False)
+        self._starved = bool(subscriptions.queues) and room <= 0
+        if subscriptions.queues and room > 0:
+            claimed = self._claim_from(connection, subscriptions.queues, room, now, no_ack=False)
             more = more or len(claimed) == room
             rows += claimed
+        subscriptions.take_turns()
         return rows, more
 
     def _claim_from(
@@ -393,8 +366,6 @@ class Inbox:
                     live.append(row)
                 elif not no_ack:
                     connection.execute(claiming.SQL["drop"], (row[0],))
-        if isinstance(queues, deque) and self._options.queue_order_strategy == "round_robin":
-            queues.rotate(-1)
         return live
 
     def _owner_is_here(self) -> bool:
@@ -403,7 +374,7 @@ class Inbox:
 
     def _ensure_owner(self, connection: Connection) -> None:
         if self._owner.ensure(connection, self._database.file_id):
-            for consumer in self._consumers.values():
+            for consumer in self._subscriptions.consumers():
                 row = (consumer.queue, self._owner.id, consumer.tag)
                 connection.execute(OWNERS["add_consumer"], row)
 

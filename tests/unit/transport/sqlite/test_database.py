@@ -14,9 +14,10 @@ import pytest
 from kombu.exceptions import OperationalError
 
 from taskq.transport import Connection
-from taskq.transport.sqlite.database import APPLICATION_ID, Database
+from taskq.transport.sqlite.database import Database
 from taskq.transport.sqlite.errors import DatabaseCorrupt, DatabaseError, DatabaseLocked
 from taskq.transport.sqlite.options import parse_url
+from taskq.transport.sqlite.schema import APPLICATION_ID
 from tests.unit.transport.sqlite.support import Connect, bodies, publish
 
 as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
