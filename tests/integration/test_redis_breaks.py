@@ -234,3 +234,26 @@ def test_forked_child_leaves_the_parents_connection_alone(redis_url, connection,
         assert receiver.receive(5)[4] == "child"
         send(connection, "q", "parent")
         assert receiver.receive(6)[5] == "parent"
+
+
+def test_lease_goes_on_when_the_broken_channel_is_forgotten(redis_url, connection, client):
+    send(connection, "q", 1)
+    receiver = Receiver(redis_url, "q", lease=LEASE)
+    receiver.receive(1)
+    owner = receiver.channel.claimer.lease.owner
+    receiver.connection.transport.broken = True
+    receiver.connection.collect()
+    receiver.connect()
+    receiver.turn(5)
+    message = receiver.messages.pop()
+    assert receiver.channel.claimer.lease.owner == owner
+    message.channel = receiver.channel
+    gc.collect()
+    end = time.monotonic() + 1.5 * LEASE
+    while time.monotonic() < end:
+        receiver.turn()
+    assert client.zscore("taskq.owners", owner) is not None
+    assert receiver.messages == []
+    message.ack()
+    wait_for(lambda: receiver.turn() or not client.exists("unacked"))
+    receiver.close()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -225,3 +227,35 @@ def test_close_signs_off(redis_url, connection, client):
 def test_too_short_lease_is_refused(redis_url):
     with pytest.raises(ValueError, match=r"'lease' is 0\.1 s"):
         Receiver(redis_url, "q", lease=0.1)
+
+
+def lease_threads():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("taskq-lease-")]
+
+
+def test_forgotten_channel_ends_its_thread(redis_url):
+    before = len(lease_threads())
+    receiver = Receiver(redis_url, "q")
+    receiver.turn(5)
+    assert len(lease_threads()) == before + 1
+    receiver.hub.close()
+    del receiver
+    wait_for(lambda: gc.collect() or len(lease_threads()) <= before)
+
+
+#: Takes messages and ends without closing anything.
+CARELESS = """
+import sys
+from tests.integration.redis_support import Receiver
+receiver = Receiver(sys.argv[1], "q", lease=60)
+receiver.receive(2)
+receiver.messages[0].ack()
+"""
+
+
+def test_process_that_ends_without_closing_gives_back_at_once(redis_url, connection, client):
+    send(connection, "q", 1, 2)
+    with script(CARELESS, redis_url) as process:
+        assert process.wait(20) == 0
+    assert bodies_in(client, "q") == [2]
+    assert not client.exists("unacked", "unacked_index")

@@ -155,7 +155,7 @@ def _check_tls(scheme: str, parameters: dict[str, Any]) -> None:
 def _verify_mode(value: Any) -> VerifyMode:
     if isinstance(value, int):
         return VerifyMode(value)
-    mode = _CERT_REQS.get(str(value).lower().removeprefix("cert_"))
+    mode = _CERT_REQS.get(value.lower().removeprefix("cert_")) if value else None
     if mode is None:
         raise _invalid(E_CERT_REQS.format(value))
     return mode

@@ -95,8 +95,13 @@ class Channel(kombu_redis.Channel):
             parameters["socket_connect_timeout"] = self.connection.client.connect_timeout or None
         return parameters
 
+    @cached_property
+    def _wire_pool(self) -> Any:
+        # Not `pool`, whose connections know this channel: leases must not keep it alive.
+        return self._get_pool(asynchronous=False)
+
     def _wire(self) -> Wire:
-        pool = self.pool
+        pool = self._wire_pool
         return Wire(lambda: pool.connection_class(**pool.connection_kwargs), self.connection.url)
 
     @cached_property
@@ -157,11 +162,19 @@ class Channel(kombu_redis.Channel):
 
         The message may be published again: it is not changed. Raises connection or channel errors.
         """
-        self.publisher.publish(message, exchange, routing_key)
+        try:
+            self.publisher.publish(message, exchange, routing_key)
+        except CONNECTION_ERRORS:
+            self.connection.broken = True
+            raise
 
     def basic_publish_many(self, messages: Iterable[Prepared]) -> None:
         """Publish (message, exchange, routing key) tuples in one round trip, all or none."""
-        self.publisher.publish_many(messages)
+        try:
+            self.publisher.publish_many(messages)
+        except CONNECTION_ERRORS:
+            self.connection.broken = True
+            raise
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Return a batch for ``kombu.Producer.batch``."""
@@ -305,7 +318,7 @@ class Channel(kombu_redis.Channel):
                 # It is kept, and sent again; who waits for messages gets the error.
                 logger.debug("Could not acknowledge yet: %r", exc)
         elif threading.get_ident() != transport.hub_thread:
-            hub.call_soon(self.claimer.tick)
+            hub.call_soon(transport.on_tick)
 
     # -- ending ---------------------------------------------------------------------
 
@@ -324,9 +337,9 @@ class Channel(kombu_redis.Channel):
             elif claimer is not None:
                 claimer.close()
             super().close()
-        except CONNECTION_ERRORS as exc:
-            # Queues of fanout exchanges are left behind; everything else needs no server.
-            logger.debug("Could not close a channel cleanly: %r", exc)
+        except (*CONNECTION_ERRORS, exceptions.RedisError) as exc:
+            # What is held comes back when the lease ends; the queues of fanout exchanges expire.
+            logger.warning("Could not close a channel cleanly: %s", exc)
             self._disconnect_pools()
             self._close_clients()
             virtual.Channel.close(self)

@@ -201,6 +201,7 @@ class Claimer:
                 self._options, self._keeper_wire
             )
             self.lease.queues = set(self.consumers)
+            self.lease.attach(self._channel)
         if self.lease is not None:
             self._await_replies()
             self.lease.register(self.wire, server_uptime=uptime)
@@ -244,9 +245,7 @@ class Claimer:
     def _send_pending(self) -> None:
         # A consumer that acknowledges may have come after the connection: nothing may be claimed
         # for it in nobody's name.
-        if self.consumers and (
-            not self.wire.connected or (self.lease is None and self._keeps)
-        ):
+        if self.consumers and (not self.wire.connected or (self.lease is None and self._keeps)):
             self.connect()
         lease = self.lease
         if not self._claiming:
@@ -411,7 +410,7 @@ class Claimer:
             if self.lease is not None:
                 self.wire.reopen_if_closed()
                 self.lease.close(self.wire)
-        except CONNECTION_ERRORS:
+        except (*CONNECTION_ERRORS, exceptions.RedisError):
             self.abandon()
             raise
         self.undelivered.clear()

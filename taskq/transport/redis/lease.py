@@ -7,6 +7,7 @@ server may not have seen.
 
 from __future__ import annotations
 
+import atexit
 import os
 import secrets
 import threading
@@ -123,6 +124,8 @@ class Lease:
         self._thread: threading.Thread | None = None
         self._stopped = False
         self._attached = True
+        #: Stands for the channel that has the lease.
+        self._holder: object = None
         self._identity = threading.Lock()
         #: Held while the thread uses the network.
         self._network = threading.RLock()
@@ -248,6 +251,10 @@ class Lease:
         - wire: a connection that nobody else waits on.
         """
         self._stop()
+        self._give_back(wire)
+        wire.call(pack("ZREM", self.options.keys.owners, self.owner))
+
+    def _give_back(self, wire: Wire) -> None:
         self._send_settled(wire)
         undelivered = [tag for tag, message in self.held.items() if message is None]
         delivered = [tag for tag, message in self.held.items() if message is not None]
@@ -256,7 +263,6 @@ class Lease:
         self.lost.update(self.held, self.orphans)
         self.held.clear()
         self.orphans.clear()
-        wire.call(pack("ZREM", self.options.keys.owners, self.owner))
 
     def detach(self) -> None:
         """Leave the lease to the next channel: the connection broke and this channel is closed."""
@@ -270,6 +276,20 @@ class Lease:
         with _detached_lock:
             _detached.append(self)
         self._wakeup.set()
+
+    def attach(self, channel: Any) -> None:
+        """Belong to a channel, and end with it."""
+        self._holder = holder = object()
+        weakref.finalize(channel, self._lapse, holder).atexit = False
+
+    def _lapse(self, holder: object) -> None:
+        """Stop without a word: the channel was forgotten rather than closed.
+
+        Others put back what is held, as after a crash.
+        """
+        if self._attached and self._holder is holder:
+            self._stopped = True
+            self._wakeup.set()
 
     # -- the thread -----------------------------------------------------------
 
@@ -483,6 +503,22 @@ def adopt(options: LeaseOptions, queues: Collection[str]) -> Lease | None:
                 lease._attached = True
                 return lease
     return None
+
+
+def _give_back_at_exit() -> None:
+    """Put back what channels hold that nobody closed; a claim under way is for others to find."""
+    for lease in list(_leases):
+        if lease._stopped or not lease._needed():
+            continue
+        try:
+            lease._stop()
+            lease._wire.reopen_if_closed()
+            lease._give_back(lease._wire)
+        except (exceptions.RedisError, OSError) as exc:
+            logger.debug("Could not give back messages at exit: %r", exc)
+
+
+atexit.register(_give_back_at_exit)
 
 
 def _before_fork() -> None:

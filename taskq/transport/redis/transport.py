@@ -67,7 +67,19 @@ class Transport(virtual.Transport):
     )
     supports_batch_publish = True
 
-    connection_errors, channel_errors = kombu_redis.get_redis_error_classes()
+    # Not kombu's: it counts any KeyError as a lost connection.
+    connection_errors = (
+        *virtual.Transport.connection_errors,
+        *CONNECTION_ERRORS,
+        exceptions.AuthenticationError,
+        exceptions.BusyLoadingError,
+    )
+    channel_errors = (
+        *virtual.Transport.channel_errors,
+        exceptions.DataError,
+        exceptions.InvalidResponse,
+        exceptions.ResponseError,
+    )
 
     def __init__(self, client: Any, **kwargs: Any) -> None:
         super().__init__(client, **kwargs)
@@ -182,7 +194,8 @@ class Transport(virtual.Transport):
             raise
         for source in sources:
             known = self._registered.get(source)
-            if known is None or known[0] is not source.sock:
+            # Somebody may have reset the hub meanwhile.
+            if known is None or known[0] is not source.sock or known[1] not in hub.readers:
                 self._register(source)
             if source.undelivered:
                 source.deliver()

@@ -7,6 +7,7 @@ reply and message come on one connection, in order.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -88,9 +89,13 @@ class Wakeup:
 
     @property
     def timeout(self) -> float:
-        """Seconds until it is time to claim, if the server tells nothing before."""
+        """Seconds until it is time to claim, if the server tells nothing before.
+
+        Infinite if it is time already: then there is no room for messages, or a claim is under way.
+        """
         now = time.monotonic()
-        return max(0.0, (self._not_before if self.dirty else self._next_look) - now)
+        due = self._not_before if self.dirty else self._next_look
+        return due - now if due > now else math.inf
 
     @property
     def impatient(self) -> bool:
