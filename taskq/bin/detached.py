@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import click
+
 from taskq.bin.errors import CommandError
 
 #: Set for the process that was started in the background: it has detached, dropped privileges and
@@ -32,7 +34,7 @@ def run_in_background(
     pidfile: str | None = None,
     uid: str | int | None = None,
     gid: str | int | None = None,
-    umask: int | None = None,
+    umask: str | int | None = None,
     workdir: str | None = None,
     fake: bool = False,
 ) -> int:
@@ -46,7 +48,7 @@ def run_in_background(
         logfile: file for the daemon's log, and for what it says before its log is set up.
         pidfile: file that holds its process id; it must not run already.
         uid, gid: user and group (names or numbers) to run as.
-        umask: mask for new files, this process's if not given.
+        umask: mask for new files, a number or octal digits; this process's if not given.
         workdir: directory to run in, the current one if not given.
         fake: stay in the foreground, for tests and debugging.
 
@@ -56,8 +58,9 @@ def run_in_background(
 
     executable = path or sys.executable
     become(uid, gid)
-    if umask is not None:
-        os.umask(umask)
+    mask = parse_umask(umask)
+    if mask is not None:
+        os.umask(mask)
     if logfile:
         with unwritable_explained():
             open(logfile, "a").close()
@@ -91,6 +94,19 @@ def become(uid: str | int | None, gid: str | int | None) -> None:
     except (KeyError, OSError) as exc:
         reason = exc.args[0] if isinstance(exc, KeyError) else exc
         raise CommandError(f"Cannot run as user {uid!r}, group {gid!r}: {reason}") from exc
+
+
+def parse_umask(value: str | int | None) -> int | None:
+    """Return a file mask given as a number or as octal digits.
+
+    Raises click.UsageError that names the value if it is neither.
+    """
+    if value is None or isinstance(value, int):
+        return value
+    try:
+        return int(value, 8)
+    except ValueError as exc:
+        raise click.UsageError(f"--umask {value!r} is not an octal number, such as 022.") from exc
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from taskq.bin.detached import (
     IN_BACKGROUND_ENV,
     become,
     in_background,
+    parse_umask,
     run_in_background,
     unwritable_explained,
 )
@@ -90,7 +91,7 @@ def detach(
         pidfile=node_format(pidfile, name) if pidfile else None,
         uid=uid,
         gid=gid,
-        umask=_umask(umask),
+        umask=umask,
         workdir=workdir,
         fake=fake,
     )
@@ -274,7 +275,7 @@ def worker(
     _configure_from_words(app, ctx.args)
     refuse_unbuilt(ctx)
     hostname = hostname or HOSTNAME.convert(None, None, ctx)
-    umask = _umask(kwargs.get("umask"))
+    umask = parse_umask(kwargs.get("umask"))
     if kwargs.get("executable") and not kwargs.get("detach"):
         raise click.UsageError("--executable is for a worker in the background: add --detach.")
     if kwargs.get("detach") and not in_background():
@@ -324,16 +325,6 @@ def _configure_from_words(app: Any, words: list[str]) -> None:
             f"{' '.join(words)!r} should be settings, such as worker.prefetch_multiplier=8 "
             f"or broker.heartbeat=30.\nReason: {exc}"
         ) from exc
-
-
-def _umask(value: str | int | None) -> int | None:
-    """Return a file mask given as a number or as octal digits."""
-    if value is None or isinstance(value, int):
-        return value
-    try:
-        return int(value, 8)
-    except ValueError as exc:
-        raise click.UsageError(f"--umask {value!r} is not an octal number, such as 022.") from exc
 
 
 def _expanded(path: str | None, hostname: str) -> str | None:
