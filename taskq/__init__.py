@@ -5,12 +5,12 @@ Names are loaded on first use, so that ``import taskq`` stays cheap.
 
 from __future__ import annotations
 
-import re
 import sys
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NamedTuple
 
+TYPE_CHECKING = False  # typing.TYPE_CHECKING without the import: this module is on every path
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from taskq._state import current_app, current_task
     from taskq.app import bugreport, shared_task
     from taskq.app.base import Celery, TaskQ
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         xstarmap,
     )
     from taskq.utils import uuid
+    from taskq.version import VERSION, version_info, version_info_t
 
 __version__ = "0.1.0"
 #: The release of Celery whose public surface and wire format this version matches.
@@ -36,33 +37,17 @@ SERIES = "first light"
 
 __author__ = "The taskq authors"
 __contact__ = "taskq@example.org"
-__homepage__ = "https://pypi.org/project/taskq/"
+__homepage__ = "https://taskq.example.org"
 __docformat__ = "markdown"
 
 VERSION_BANNER = f"{__version__} ({SERIES})"
 
 
-class version_info_t(NamedTuple):  # noqa: N801 - the public name
-    """A version, in parts."""
-
-    major: int
-    minor: int
-    micro: int
-    releaselevel: str
-    serial: str
-
-
-def _parse_version(text: str) -> version_info_t:
-    match = re.match(r"(\d+)\.(\d+)\.(\d+)([a-z.]*)(\d*)", text)
-    assert match is not None, f"__version__ is not a version: {text!r}"
-    major, minor, micro, level, serial = match.groups()
-    return version_info_t(int(major), int(minor), int(micro), level, serial)
-
-
-VERSION = version_info = _parse_version(__version__)
-
 #: Public name -> module that defines it.
 _EXPORTS = {
+    "VERSION": "taskq.version",
+    "version_info": "taskq.version",
+    "version_info_t": "taskq.version",
     "TaskQ": "taskq.app.base",
     "Celery": "taskq.app.base",
     "Task": "taskq.app.task",
@@ -140,7 +125,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
+    from importlib import import_module
+
     module = _EXPORTS.get(name)
     if module is not None:
         value = getattr(import_module(module), name)
@@ -200,7 +187,7 @@ def maybe_patch_concurrency(
     argv: list[str] | None = None,
     short_opts: list[str] | None = None,
     long_opts: list[str] | None = None,
-    patches: dict[str, Any] | None = None,
+    patches: dict[str, Callable[[], None]] | None = None,
 ) -> None:
     """Patch the standard library early when a green pool is asked for on the command line.
 
