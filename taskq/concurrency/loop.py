@@ -11,12 +11,9 @@ import select
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from typing import Any
-
-#: Poll result bits that mean "something to read".
-READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
 
 
 class Alarm:
@@ -108,13 +105,9 @@ class PoolLoop:
         if due is not None:
             until_due = max(0.0, due - time.monotonic())
             timeout = until_due if timeout is None else min(timeout, until_due)
-        poller = select.poll()
-        for fd in self._readers:
-            poller.register(fd, select.POLLIN)
-        milliseconds = None if timeout is None else max(0, int(timeout * 1000 + 0.999))
-        for fd, event in poller.poll(milliseconds):
+        for fd in _readable(self._readers, timeout):
             reader = self._readers.get(fd)
-            if reader is not None and event & READABLE:
+            if reader is not None:
                 reader[0](*reader[1])
         self._fire()
 
@@ -205,6 +198,18 @@ class PoolLoop:
         self._hub_timer = self.hub.call_later(delay, self._fire_from_hub)
         # The hub may have fixed the length of its next poll already.
         self.wake()
+
+
+def _readable(fds: Iterable[int], timeout: float | None) -> list[int]:
+    """Return those of ``fds`` that can be read, waiting at most ``timeout`` seconds for one."""
+    if not hasattr(select, "poll"):
+        # Eventlet takes it away.
+        return select.select(list(fds), [], [], timeout)[0]
+    poller = select.poll()
+    for fd in fds:
+        poller.register(fd, select.POLLIN)
+    milliseconds = None if timeout is None else max(0, int(timeout * 1000 + 0.999))
+    return [fd for fd, _ in poller.poll(milliseconds)]
 
 
 #: What one wake-up writes: eventfd wants 8 bytes in native order, a pipe takes anything.

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class Ticket:
     """One job, or one call, on its way through the pool."""
 
-    __slots__ = ("call", "job", "outcome", "raised", "started", "taken")
+    __slots__ = ("call", "job", "limit_hit", "outcome", "raised", "started", "taken", "worker")
 
     def __init__(self, job: Job | None, call: Callable[[], None] | None = None) -> None:
         self.job = job
@@ -45,6 +45,10 @@ class Ticket:
         #: Unix time at which a thread began with it; 0 before.
         self.started = 0.0
         self.outcome: Any = None
+        #: What runs it; a number that callers may take for a pid.
+        self.worker = os.getpid()
+        #: Whether a hard time limit ended it: the job was told so, and hears nothing else.
+        self.limit_hit = False
         #: What the executor raised instead of returning an outcome.
         self.raised: Exception | None = None
 
@@ -119,7 +123,7 @@ class TaskPool(BasePool):
         """
         self._pending.clear()
         for ticket in [*self._batch, *self._handed.values()]:
-            if _claim(ticket):
+            if claim(ticket):
                 self._handed.pop(id(ticket), None)
                 if ticket.job is not None and ticket.job.early_ack:
                     ticket.job.on_lost(Terminated(int(signal.SIGTERM)))
@@ -222,7 +226,7 @@ class TaskPool(BasePool):
                 del self._batch[position]
                 return True
         for ticket in list(self._handed.values()):
-            if ticket.job is job and _claim(ticket):
+            if ticket.job is job and claim(ticket):
                 del self._handed[id(ticket)]
                 return True
         return False
@@ -239,7 +243,7 @@ class TaskPool(BasePool):
     def jobs(self) -> list[RunningJob]:
         """Return what the threads are running."""
         return [
-            RunningJob(ticket.job, os.getpid(), ticket.started)
+            RunningJob(ticket.job, ticket.worker, ticket.started)
             for ticket in list(self._handed.values())
             if ticket.started and ticket.job is not None
         ]
@@ -261,28 +265,31 @@ class TaskPool(BasePool):
             thread.start()
 
     def _work(self) -> None:
-        """What each thread does: take a ticket, run it, report."""
-        get, news, wake = self._tickets.get, self._news, self._loop.wake
-        window = self._runtimes.window
+        """What each thread does: take tickets and run them."""
+        get = self._tickets.get
         while (ticket := get()) is not None:
-            if not _claim(ticket):
-                continue
-            if ticket.job is None:
-                if ticket.call is not None:
-                    ticket.call()
-            else:
-                ticket.started = time.time()
-                news.append((ticket, False))
-                if not window(ticket.job.name):
-                    # Short tasks end before the loop could act on their beginning.
-                    wake()
-                try:
-                    ticket.outcome = self.executor.execute(ticket.job.payload)
-                except BaseException as exc:
-                    ticket.raised = escaped(exc)
-            news.append((ticket, True))
-            wake()
+            self._run(ticket)
         self._threads.discard(threading.current_thread())
+
+    def _run(self, ticket: Ticket) -> None:
+        """Run one ticket, unless it was cancelled, and report."""
+        if not claim(ticket):
+            return
+        if ticket.job is None:
+            if ticket.call is not None:
+                ticket.call()
+        else:
+            ticket.started = time.time()
+            self._news.append((ticket, False))
+            if not self._runtimes.window(ticket.job.name):
+                # Short tasks end before the loop could act on their beginning.
+                self._loop.wake()
+            try:
+                ticket.outcome = self.executor.execute(ticket.job.payload)
+            except BaseException as exc:
+                ticket.raised = escaped(exc)
+        self._news.append((ticket, True))
+        self._loop.wake()
 
     def _end_threads(self) -> None:
         for _ in list(self._threads):
@@ -299,9 +306,11 @@ class TaskPool(BasePool):
                 continue
             try:
                 if not ended:
-                    job.on_started(os.getpid(), ticket.started)
+                    job.on_started(ticket.worker, ticket.started)
                     continue
                 del self._handed[id(ticket)]
+                if ticket.limit_hit:
+                    continue
                 if ticket.raised is not None:
                     job.on_lost(ticket.raised)
                     continue
@@ -316,7 +325,7 @@ class TaskPool(BasePool):
         return info
 
 
-def _claim(ticket: Ticket) -> bool:
+def claim(ticket: Ticket) -> bool:
     """Take the right to run or to cancel ``ticket``; only one caller in any thread gets it."""
     try:
         return ticket.taken.pop()
