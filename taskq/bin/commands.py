@@ -10,6 +10,7 @@ from taskq.bin.group import Row
 COMMANDS = {
     "call": Row("taskq.bin.call:call", "Send a task by name."),
     "control": Row("taskq.bin.control:control", "Change something in running workers."),
+    "events": Row("taskq.bin.events:events", "Watch workers and tasks."),
     "inspect": Row("taskq.bin.control:inspect", "Ask running workers about themselves."),
     "list": Row("taskq.bin.list:list_", "Show what the broker has."),
     "purge": Row("taskq.bin.purge:purge", "Delete all messages waiting in the task queues."),
