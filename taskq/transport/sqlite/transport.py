@@ -86,7 +86,6 @@ class Transport(base.Transport):
         self._loop: Any = None
         self._reader: int | None = None
         self._wakeup: Wakeup | None = None
-        self._scheduled = False
         self._timers: list[Any] = []
         self._alarm: Any = None
         self._alarm_due = 0.0
@@ -201,9 +200,9 @@ class Transport(base.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have `loop`, a kombu hub, fetch and deliver from now on.
 
-        Messages are delivered where the loop reads descriptors or runs what was scheduled, never
-        in its ``on_tick``: there the loop is about to wait, and whoever gets the messages may
-        have had their turn.
+        Messages are delivered where the loop reads descriptors or runs its timers, never in its
+        ``on_tick``: there it is about to wait, and whoever gets the messages may have had their
+        turn. For the same reason a descriptor brings it back, and not its ``call_soon``.
         """
         self.unregister_from_event_loop(connection, self._loop)
         self._loop = loop
@@ -231,18 +230,12 @@ class Transport(base.Transport):
             self._wakeup.close()
         self._loop = self._reader = self._alarm = self._wakeup = None
         self._timers = []
-        self._scheduled = False
 
     def schedule_tick(self) -> None:
-        """Have the loop settle, fetch and deliver in its next round."""
-        if self._loop is not None and not self._scheduled:
-            self._scheduled = True
-            self._loop.call_soon(self._run_scheduled)
-
-    def _run_scheduled(self) -> None:
-        if self._loop is not None:
-            self._scheduled = False
-            self._tick()
+        """Have the loop settle, fetch and deliver in its next round; any thread may call it."""
+        wakeup = self._wakeup
+        if wakeup is not None:
+            wakeup.set()
 
     def before_fork(self) -> None:
         """Nothing to do: the loop goes on in the parent."""
@@ -256,7 +249,6 @@ class Transport(base.Transport):
             self._wakeup.close()
         self._loop = self._reader = self._alarm = self._wakeup = None
         self._timers = []
-        self._scheduled = False
 
     def _watch_bell(self) -> None:
         """Have the loop tell when the bell rings, by its descriptor or by looking again."""
@@ -292,8 +284,8 @@ class Transport(base.Transport):
 
     def _on_tick(self) -> None:
         """The loop is about to wait: not if there is something to do."""
-        if self._wakeup is not None and any(channel.has_work() for channel in self.channels):
-            self._wakeup.set()
+        if any(channel.has_work() for channel in self.channels):
+            self.schedule_tick()
 
     def _tick(self) -> None:
         for channel in list(self.channels):
