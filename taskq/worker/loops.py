@@ -7,6 +7,7 @@ given goes out.
 from __future__ import annotations
 
 import errno
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -107,39 +108,63 @@ def synloop(
     consumer.consume()
     obj.on_ready()
     tick = hub_tick(hub, obj.pool)
-    tick()
-    while blueprint.state == RUN and obj.connection:
-        state.maybe_shutdown()
-        if qos.prev != qos.value:
-            qos.update()
-        try:
-            connection.drain_events(timeout=BLOCKING_TICK)
-        except TimeoutError:
-            pass
-        except OSError as exc:
-            if exc.errno != errno.EINTR and blueprint.state == RUN:
-                raise
+    try:
         tick()
+        while blueprint.state == RUN and obj.connection:
+            state.maybe_shutdown()
+            if qos.prev != qos.value:
+                qos.update()
+            try:
+                connection.drain_events(timeout=BLOCKING_TICK)
+            except TimeoutError:
+                pass
+            except OSError as exc:
+                if exc.errno != errno.EINTR and blueprint.state == RUN:
+                    raise
+            tick()
+    finally:
+        tick.close()
 
 
-def hub_tick(hub: Any, pool: Any) -> Callable[[], None]:
+def hub_tick(hub: Any, pool: Any) -> _Tick:
     """Return a function that runs one round of the hub without waiting."""
-
     loops = [hub.create_loop()]
-
-    def nothing() -> None:
-        """Makes the hub not wait: there is something to do."""
+    # A pipe that always has something to read keeps the hub from waiting for anything else.
+    ready, feed = os.pipe()
+    os.write(feed, b"!")
+    hub.add_reader(ready, _ignore)
 
     def tick() -> None:
         pool.flush_dispatch()
-        hub.call_soon(nothing)
+        if ready not in hub.readers:
+            hub.add_reader(ready, _ignore)
         try:
             next(loops[0])
         except StopIteration:
             loops[0] = hub.create_loop()
         pool.flush_dispatch()
 
-    return tick
+    def close() -> None:
+        hub.remove_reader(ready)
+        os.close(ready)
+        os.close(feed)
+
+    return _Tick(tick, close)
+
+
+class _Tick:
+    """A round of the hub, and what it takes to end the last one."""
+
+    def __init__(self, run: Callable[[], None], close: Callable[[], None]) -> None:
+        self.run = run
+        self.close = close
+
+    def __call__(self) -> None:
+        self.run()
+
+
+def _ignore(*args: Any) -> None:
+    """The pipe is only there to be ready."""
 
 
 def drain(

@@ -387,7 +387,11 @@ class WorkController:
         if self.consumer is not None:
             self.consumer.update_strategies()
             self.consumer.reset_rate_limits()
-        self.pool.restart()
+        try:
+            self.pool.restart()
+        except NotImplementedError:
+            # Nothing to restart: the tasks run in this process.
+            logger.debug("%r has no processes to restart", self.pool)
 
     def _reload_modules(
         self, modules: Any = None, *, force_reload: bool = False, reloader: Any = None
