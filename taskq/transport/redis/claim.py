@@ -118,6 +118,8 @@ class Claimer:
         #: Claimed messages not yet handed over: (payload, tag or None, queue).
         self.undelivered: deque[tuple[bytes, str | None, str]] = deque()
         self._requests: deque[_Request] = deque()
+        self._places = pack_argument(options.keys.unacked)
+        self._places += pack_argument(options.keys.unacked_index)
         #: Parkings whose call is not answered yet.
         self._parking: dict[str, Any] = {}
         self._claiming = False
@@ -286,6 +288,7 @@ class Claimer:
             if lease.doubtful:
                 self._await_replies()
                 lease.verify(self.wire)
+                self.wakeup.look()  # of what came back that way the server doesn't tell us
             self.send_settled()
         except CONNECTION_ERRORS as exc:
             self._resume(exc)
@@ -473,16 +476,14 @@ class Claimer:
             owner, first = lease.owner, lease.next_number
             fence = self._options.keys.fence + owner
             lease.next_number += wanted
-        keys = self._options.keys
-        names = pack_argument(keys.unacked) + pack_argument(keys.unacked_index)
-        names += pack_argument(fence) + selection.names
+        names = pack_argument(fence) + selection.names
         values: list[Argument] = [owner, int(time.time()), wanted, first, len(acks), *acks]
-        arguments = b"".join(map(pack_argument, values)) + selection.endings
+        arguments = self._places + b"".join(map(pack_argument, values)) + selection.endings
         count = len(selection.lists)
 
         def command(with_text: bool) -> bytes:
             return script("claim").pack_parts(
-                names, 3 + count, arguments, len(values) + count, with_text=with_text
+                names, 1 + count, arguments, 2 + len(values) + count, with_text=with_text
             )
 
         return _Request(selection.lists, owner, first, wanted, acks, command)

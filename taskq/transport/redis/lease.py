@@ -435,8 +435,17 @@ class Lease:
         """Return keys and arguments of a claim that acknowledges and takes nothing."""
         keys = self.options.keys
         return (
-            [keys.unacked, keys.unacked_index, keys.fence + self.owner],
-            [self.owner, int(time.time()), 0, 0, len(acks), *acks],
+            [keys.fence + self.owner],
+            [
+                keys.unacked,
+                keys.unacked_index,
+                self.owner,
+                int(time.time()),
+                0,
+                0,
+                len(acks),
+                *acks,
+            ],
         )
 
     def park_arguments(self, tags: Iterable[str]) -> tuple[list[str], list[str | int]]:

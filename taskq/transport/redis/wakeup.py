@@ -51,6 +51,11 @@ class Wakeup:
         self._poll = BUSY_POLL
         self._vain_looks = 0
 
+    def look(self) -> None:
+        """Look at all lists."""
+        self.dirty = set(self._watched)
+        self._not_before = 0.0
+
     def watch(self, lists: Iterable[str], urgent: Iterable[str] = ()) -> None:
         """Look at these lists from now on.
 
@@ -58,17 +63,15 @@ class Wakeup:
         """
         self._watched = frozenset(lists)
         self._urgent = frozenset(urgent)
-        self.dirty = set(self._watched)
-        self._not_before = 0.0
+        self.look()
 
     def start(self, wire: Wire) -> None:
         """Ask the server, on a new connection, to tell of changes."""
-        self.dirty = set(self._watched)
-        self._not_before = 0.0
+        self.look()
         try:
             # RESP3 brings invalidations on the connection that reads the lists.
             wire.call(pack("HELLO", "3"))
-            wire.call(pack("CLIENT", "TRACKING", "ON"))
+            wire.call(pack("CLIENT", "TRACKING", "ON", "NOLOOP"))
             self.tracking = True
         except exceptions.ResponseError as exc:
             self.tracking = False
