@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import warnings
+from json import JSONDecoder
 from typing import Any
 
+from kombu.exceptions import DecodeError, EncodeError
 from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.serialization import registry as serializer_registry
+from kombu.utils import json as kombu_json
 
 from taskq import states
 from taskq.backends.compression import check_compression, compress_payload, decompress_payload
@@ -17,6 +20,10 @@ from taskq.backends.failures import exception_from_stored, exception_to_stored
 from taskq.backends.handles import ResultBase
 
 __all__ = ("ResultCodec",)
+
+#: What kombu's json serializer does, without building a coder for each call.
+_encode_json = kombu_json.JSONEncoder().encode
+_decode_json = JSONDecoder(object_hook=kombu_json.object_hook).decode
 
 W_COMPRESSION_UNSUPPORTED = """\
 The {0} result backend cannot store compressed payloads, so the
@@ -38,6 +45,9 @@ class ResultCodec:
     content_encoding: str
     accept: Any
     compression: str | None
+    encoder: Any
+    _encodes_plain_json: bool
+    _decodes_plain_json: bool
 
     def _init_codec(self, serializer: str | None, accept: Any) -> None:
         conf = self.app.conf
@@ -48,6 +58,14 @@ class ResultCodec:
         accept = conf.result_accept_content if accept is None else accept
         accept = conf.accept_content if accept is None else accept
         self.accept = prepare_accept_content(accept)
+        # A json serializer that somebody registered instead of kombu's is used as it is.
+        self._encodes_plain_json = self.encoder is kombu_json.dumps
+        decoder = serializer_registry._decoders.get("application/json")
+        self._decodes_plain_json = (
+            self.content_type == "application/json"
+            and decoder is kombu_json.loads
+            and (self.accept is None or self.content_type in self.accept)
+        )
 
     def prepare_compression(self, compression: str | None) -> str | None:
         """Return the method to compress with, None where the store cannot keep bytes.
@@ -70,6 +88,11 @@ class ResultCodec:
 
     def _encode(self, data: Any) -> tuple[str, str, Any]:
         """Return ``(content_type, content_encoding, payload)`` of the serialized `data`."""
+        if self._encodes_plain_json:
+            try:
+                return self.content_type, self.content_encoding, _encode_json(data)
+            except Exception as exc:
+                raise EncodeError(exc) from exc
         encoded: tuple[str, str, Any] = dumps(data, serializer=self.serializer)
         return encoded
 
@@ -77,8 +100,14 @@ class ResultCodec:
         """Return the data that `encode` made `payload` of."""
         if payload is None:
             return None
+        payload = decompress_payload(payload)
+        if self._decodes_plain_json:
+            try:
+                return _decode_json(payload if isinstance(payload, str) else str(payload, "utf-8"))
+            except Exception as exc:
+                raise DecodeError(exc) from exc
         return loads(
-            decompress_payload(payload),
+            payload,
             content_type=self.content_type,
             content_encoding=self.content_encoding,
             accept=self.accept,

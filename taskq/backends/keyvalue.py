@@ -107,6 +107,8 @@ class BaseKeyValueStoreBackend(Backend):
         if not id:
             raise ValueError(f"{id!r} is not an id: expected a non-empty string")
         key_t = self.key_t
+        if key_t is ensure_bytes and type(id) is str and type(prefix) is bytes:
+            return prefix + id.encode() + (key and key_t(key) or b"")
         return key_t("").join([key_t(prefix), key_t(id), key_t(key)])
 
     def _strip_prefix(self, key: Key) -> str:

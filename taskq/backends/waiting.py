@@ -143,13 +143,20 @@ class Watch:
         #: Ids that are not ready yet, as far as the waiting thread has seen.
         self.ids = set(task_ids)
         self.inbox: deque[Meta] = deque()
-        self.event = threading.Event()
+        #: Set while the thread follows; a leader needs none.
+        self.event: threading.Event | None = None
         #: The ids have been read from the store at least once.
         self.begun = False
 
     def deliver(self, meta: Meta) -> None:
+        """Put a meta into the inbox. Called with the waiter's lock held."""
         self.inbox.append(meta)
-        self.event.set()
+        self.wake()
+
+    def wake(self) -> None:
+        """Wake the thread if it sleeps. Called with the waiter's lock held."""
+        if self.event is not None:
+            self.event.set()
 
     def take(self) -> list[Meta]:
         """Return what arrived; ids that became ready are no longer waited for."""
@@ -189,7 +196,7 @@ class Waiter:
     def _reset(self) -> None:
         self._lock = threading.Lock()
         self._leading = False
-        self._sleeping: deque[Watch] = deque()
+        self._following: deque[Watch] = deque()
         self._watches: dict[str, list[Watch]] = {}
         #: Ids to begin, in the order they were asked for (a dict is an ordered set).
         self._new: dict[str, None] = dict.fromkeys(self._followed)
@@ -375,16 +382,27 @@ class Waiter:
     def _next(self, watch: Watch, limit: float) -> list[Meta]:
         """Return metas for `watch`, or nothing when the monotonic clock reaches `limit`."""
         while True:
-            watch.event.clear()
             if taken := watch.take():
                 return taken
             if self._try_to_lead(watch):
                 self._lead(watch, limit)
                 return watch.take()
             expired = self._sleep(watch, limit)
+            promoted = self._stop_following(watch)
             if watch.inbox or expired:
-                self._pass_on(watch)
+                if promoted:
+                    self._pass_on()
                 return watch.take()
+
+    def _try_to_lead(self, watch: Watch) -> bool:
+        """Become the leader and return True, or get in the queue of followers."""
+        with self._lock:
+            if not self._leading:
+                self._leading = True
+                return True
+            watch.event = threading.Event()
+            self._following.append(watch)
+            return False
 
     def _sleep(self, watch: Watch, limit: float) -> bool:
         """Sleep until something is delivered or the lead is free; return whether time is up."""
@@ -392,25 +410,23 @@ class Waiter:
         in_grace = not watch.begun
         if in_grace:
             left = max(left, FIRST_READ_GRACE)
-        if left > 0:
+        if left > 0 and not watch.inbox and watch.event is not None:
             watch.event.wait(left)
         return time.monotonic() >= limit and (in_grace or watch.begun)
 
-    def _try_to_lead(self, watch: Watch) -> bool:
+    def _stop_following(self, watch: Watch) -> bool:
+        """Leave the queue of followers; return whether it was this one's turn to lead."""
         with self._lock:
-            if self._leading:
-                self._sleeping.append(watch)
+            watch.event = None
+            if watch in self._following:
+                self._following.remove(watch)
                 return False
-            self._leading = True
             return True
 
-    def _pass_on(self, watch: Watch) -> None:
-        """Leave the queue of followers; a promotion that is not taken up goes to the next."""
+    def _pass_on(self) -> None:
+        """Give a turn to lead that is not taken up to the next follower."""
         with self._lock:
-            if watch in self._sleeping:
-                self._sleeping.remove(watch)
-            else:
-                self._promote()
+            self._promote()
 
     def _lead(self, watch: Watch, limit: float) -> None:
         fired: list[tuple[Any, Meta]] = []
@@ -435,8 +451,8 @@ class Waiter:
 
     def _promote(self) -> None:
         """Wake a follower so that it takes the lead. Called with the lock held."""
-        if not self._leading and self._sleeping:
-            self._sleeping.popleft().event.set()
+        if not self._leading and self._following:
+            self._following.popleft().wake()
 
     # -- the leader's work ----------------------------------------------------
 
@@ -479,7 +495,7 @@ class Waiter:
                 for watch in self._watches.get(task_id, ()):
                     if not watch.begun:
                         watch.begun = True
-                        watch.event.set()
+                        watch.wake()
 
     def _drain(self, timeout: float, limit: float, fired: list[tuple[Any, Meta]]) -> None:
         try:
