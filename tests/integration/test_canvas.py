@@ -1,0 +1,112 @@
+"""Workflows run by real workers, on each broker and backend."""
+
+from __future__ import annotations
+
+import pytest
+
+from taskq.exceptions import ChordError
+from tests.integration.conftest import Urls
+from tests.integration.project import wait_until
+from tests.integration.workflows import CHORDS_RETURN, CODE, RETURNS, SWAPS_RETURN
+
+#: Broker and backend; a broker alone is its own backend.
+PAIRS = ["sqlite", "redis", "amqp+redis", "redis+postgres", "amqp+rpc", "redis+filesystem"]
+
+
+@pytest.fixture(params=PAIRS)
+def urls(request, tmp_path):
+    broker, _, backend = request.param.partition("+")
+    url = request.getfixturevalue(f"{broker}_url")
+    backends = {
+        "": lambda: url,
+        "rpc": lambda: "rpc://",
+        "redis": lambda: request.getfixturevalue("redis_url"),
+        "postgres": lambda: "db+" + request.getfixturevalue("postgres_url"),
+        "filesystem": lambda: f"file://{make(tmp_path / 'results')}",
+    }
+    return Urls(request.param, url, backends[backend]())
+
+
+def make(directory):
+    directory.mkdir()
+    return directory
+
+
+@pytest.fixture
+def proj(make_project, urls):
+    """The project's module, with a worker running."""
+    project = make_project(
+        CODE,
+        broker=urls.broker,
+        backend=urls.backend,
+        conf={"result_chord_retry_interval": 0.1},
+    )
+    with project.worker("-c", "2", "-n", f"{project.queue}@%h") as worker:
+        yield project.proj
+        # Shown when the test fails.
+        print(worker.log)
+
+
+def returned(proj, expression):
+    """Return what a workflow returns when it is run by workers."""
+    workflow = eval(expression, dict(vars(proj)))
+    return workflow.apply_async().get(timeout=30)
+
+
+def test_workflows(proj, urls):
+    expected = dict(RETURNS)
+    if not urls.backend.startswith("rpc"):
+        expected |= CHORDS_RETURN | SWAPS_RETURN
+    assert {expression: returned(proj, expression) for expression in expected} == expected
+
+
+def test_failures(proj, urls, tmp_path):
+    log = tmp_path / "noted"
+
+    def lines():
+        return log.read_text().split() if log.exists() else []
+
+    failed = proj.chain(proj.fail.s(), proj.add.s(1)).apply_async(
+        link_error=proj.note.si("chain failed".replace(" ", "-"), str(log))
+    )
+    with pytest.raises(ValueError, match="on purpose"):
+        failed.get(timeout=20)
+    wait_until(lambda: "chain-failed" in lines())
+    if urls.backend.startswith("rpc"):
+        return
+    chord = proj.chord([proj.fail.s(), proj.add.s(1, 1)], proj.total.s())
+    failed = chord.apply_async(link_error=proj.note.si("chord-failed", str(log)))
+    # The error of the header, if it is known when this is asked for, else that of the body.
+    with pytest.raises((ValueError, ChordError), match="on purpose"):
+        failed.get(timeout=20)
+    wait_until(lambda: failed.state == "FAILURE")
+    assert isinstance(failed.result, ChordError)
+    wait_until(lambda: "chord-failed" in lines())
+    assert lines().count("chord-failed") == 1
+
+
+def test_links(proj, urls, tmp_path):
+    log = tmp_path / "noted"
+    proj.chain(proj.add.s(1, 1), proj.add.s(2)).apply_async(link=proj.note.s(str(log)))
+    wait_until(lambda: log.exists() and log.read_text() == "4\n")
+
+
+def test_every_task_knows_its_place(proj):
+    result = proj.chain(proj.place.s(), proj.place.s(), proj.group(proj.place.s(), proj.place.s()))
+    result = result.apply_async()
+    members = result.get(timeout=20)
+    second = result.parent.get(timeout=20)
+    first = result.parent.parent.get(timeout=20)
+    assert first["root_id"] == first["id"]
+    assert (second["root_id"], second["parent_id"]) == (first["id"], first["id"])
+    for index, member in enumerate(members):
+        assert (member["root_id"], member["parent_id"]) == (first["id"], second["id"])
+        assert (member["group"], member["group_index"]) == (result.id, index)
+
+
+def test_stamps_follow_the_workflow(proj):
+    workflow = proj.chain(proj.place.s(), proj.place.s())
+    workflow.stamp(customer="c1")
+    result = workflow.apply_async()
+    assert result.get(timeout=20)["stamps"] == {"customer": "c1"}
+    assert result.parent.get(timeout=20)["stamps"] == {"customer": "c1"}
