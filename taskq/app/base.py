@@ -31,6 +31,7 @@ from taskq._state import (
     set_default_app,
 )
 from taskq.app import backends as _backends
+from taskq.app import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 from taskq.app.brokers import Brokers
 from taskq.app.configuration import Configuration, PendingConfiguration
 from taskq.app.definitions import Definitions
