@@ -10,6 +10,7 @@ from taskq._state import get_current_task
 from taskq.backends.backend import Backend, BaseBackend
 from taskq.backends.compression import (
     COMPRESSED_PAYLOAD_MAGIC,
+    E_UNKNOWN_COMPRESSION,
     compress_payload,
     decompress_payload,
 )
@@ -24,6 +25,7 @@ __all__ = (
     "EXCEPTION_ABLE_CODECS",
     "E_CHORD_NO_BACKEND",
     "E_NO_BACKEND",
+    "E_UNKNOWN_COMPRESSION",
     "Backend",
     "BaseBackend",
     "BaseDictBackend",

@@ -17,7 +17,7 @@ from kombu.utils import json as kombu_json
 from taskq import states
 from taskq.backends.compression import check_compression, compress_payload, decompress_payload
 from taskq.backends.failures import exception_from_stored, exception_to_stored
-from taskq.backends.handles import ResultBase
+from taskq.backends.handles import ResultBase, to_stored_tuple
 
 __all__ = ("ResultCodec",)
 
@@ -132,7 +132,7 @@ class ResultCodec:
     def prepare_value(self, result: Any) -> Any:
         """Return a task's return value ready to be serialized; handles become tuples."""
         if self.serializer != "pickle" and isinstance(result, ResultBase):
-            return result.as_tuple()
+            return to_stored_tuple(result)
         return result
 
     def prepare_exception(self, exc: Any, serializer: str | None = None) -> Any:

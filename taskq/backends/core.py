@@ -20,7 +20,7 @@ from kombu.utils.url import maybe_sanitize_url
 from taskq import states
 from taskq._state import get_current_app, get_current_task
 from taskq.backends.codec import ResultCodec
-from taskq.backends.handles import result_from_tuple
+from taskq.backends.handles import result_from_tuple, to_stored_tuple
 from taskq.backends.waiting import Meta, Waiter
 from taskq.exceptions import (
     BackendGetMetaError,
@@ -346,7 +346,7 @@ class BackendCore(ResultCodec):
         request = request or getattr(get_current_task(), "request", None)
         if request is None:
             return None
-        return [child.as_tuple() for child in getattr(request, "children", None) or []]
+        return [to_stored_tuple(child) for child in getattr(request, "children", None) or []]
 
     def forget(self, task_id: str) -> None:
         """Remove the result of a task."""

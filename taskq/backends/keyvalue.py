@@ -16,6 +16,7 @@ from kombu.utils.imports import symbol_by_name
 from taskq import states
 from taskq.backends.backend import Backend
 from taskq.backends.chords import logger
+from taskq.backends.handles import to_stored_tuple
 from taskq.backends.synchronous import SyncBackendMixin
 from taskq.backends.waiting import Meta
 from taskq.exceptions import ChordError, TimeoutError
@@ -108,7 +109,7 @@ class BaseKeyValueStoreBackend(Backend):
             raise ValueError(f"{id!r} is not an id: expected a non-empty string")
         key_t = self.key_t
         if key_t is ensure_bytes and type(id) is str and type(prefix) is bytes:
-            return prefix + id.encode() + (key and key_t(key) or b"")
+            return prefix + id.encode() + (key_t(key) if key else b"")
         return key_t("").join([key_t(prefix), key_t(id), key_t(key)])
 
     def _strip_prefix(self, key: Key) -> str:
@@ -237,7 +238,7 @@ class BaseKeyValueStoreBackend(Backend):
 
     def _save_group(self, group_id: str, result: Any) -> Any:
         key = self.get_key_for_group(group_id)
-        self._set_with_state(key, self.encode({"result": result.as_tuple()}), states.SUCCESS)
+        self._set_with_state(key, self.encode({"result": to_stored_tuple(result)}), states.SUCCESS)
         return result
 
     def _restore_group(self, group_id: str) -> Meta | None:

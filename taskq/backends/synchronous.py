@@ -5,7 +5,7 @@ All of it stands on the backend's `Waiter`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from kombu.utils.url import maybe_sanitize_url
@@ -101,10 +101,23 @@ class SyncBackendMixin:
         task_ids = {each.id for each in result.results}
         return self.waiter.iter_ready(task_ids, timeout, interval, on_interval, on_message)
 
-    def add_pending_result(self, result: Any, weak: bool = False) -> Any:
-        """Resolve `result` when any thread sees that it is ready."""
+    def add_pending_result(
+        self, result: Any, weak: bool = False, start_drainer: bool = True
+    ) -> Any:
+        """Resolve `result` when any thread sees that it is ready.
+
+        Parameters:
+            result: an AsyncResult.
+            weak: do not keep it alive.
+            start_drainer: unused; whoever waits drains.
+        """
         self.waiter.follow(result, weak=weak)
         return result
+
+    def add_pending_results(self, results: Iterable[Any], weak: bool = False) -> None:
+        """Call `add_pending_result` with each result."""
+        for result in results:
+            self.add_pending_result(result, weak=weak)
 
     def remove_pending_result(self, result: Any) -> Any:
         """Undo `add_pending_result`."""

@@ -15,6 +15,7 @@ from kombu.utils.url import maybe_sanitize_url
 
 from taskq import states
 from taskq.backends.backend import BaseBackend
+from taskq.backends.handles import to_stored_tuple
 from taskq.backends.waiting import Meta
 from taskq.exceptions import ImproperlyConfigured
 
@@ -294,7 +295,7 @@ class DatabaseBackend(BaseBackend):
     def _save_group(self, group_id: str, result: Any) -> Any:
         row = {
             "taskset_id": group_id,
-            "result": ensure_bytes(self.encode(result.as_tuple())),
+            "result": ensure_bytes(self.encode(to_stored_tuple(result))),
             "date_done": utc_now(),
         }
         with self._statement() as connection:

@@ -251,6 +251,20 @@ class TestGroups:
         assert backend.restore_group("g") is None
 
 
+def test_a_child_at_the_end_of_a_long_chain_can_be_stored(app: TaskQ, backend: Any) -> None:
+    last = None
+    for number in range(2000):
+        last = app.AsyncResult(str(number), parent=last)
+    parent = request()
+    parent.children.append(last)
+    backend.store_result("a", 1, "SUCCESS", request=parent)
+    [child] = app.AsyncResult("a").children
+    assert child.id == "1999"
+    assert child.as_list()[-1] == "1899"
+    assert app.GroupResult("g", [app.AsyncResult("x")], parent=last).save()
+    assert app.GroupResult.restore("g").parent.id == "1999"
+
+
 class TestSettings:
     @pytest.mark.parametrize(("value", "seconds"), [(10, 10), (timedelta(minutes=1), 60), (2.9, 2)])
     def test_expires(self, backend: Any, value: Any, seconds: int) -> None:
