@@ -8,11 +8,9 @@ from __future__ import annotations
 import types
 from typing import Any
 
-from kombu.utils.imports import symbol_by_name
-from kombu.utils.url import maybe_sanitize_url
-
 from taskq._state import current_app
 from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.imports import symbol_by_name
 
 __all__ = ("BACKEND_ALIASES", "by_name", "by_url")
 
@@ -125,6 +123,8 @@ def by_url(backend: Any = None, loader: Any = None) -> tuple[Any, str | None]:
         try:
             return by_name(scheme, loader), url
         except ImproperlyConfigured as exc:
+            from kombu.utils.url import maybe_sanitize_url  # costs start-up time
+
             hint = f" (in {maybe_sanitize_url(backend)})"
             raise ImproperlyConfigured(f"{exc}{hint}") from exc
     return by_name(backend, loader), url

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from kombu.utils.imports import symbol_by_name
+from taskq.utils.imports import symbol_by_name
 
 __all__ = ("call_errbacks", "make_request", "takes_request")
 

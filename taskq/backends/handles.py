@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kombu.utils.imports import symbol_by_name
+from taskq.utils.imports import symbol_by_name
 
 __all__ = ("ResultBase", "result_from_tuple", "to_stored_tuple")
 

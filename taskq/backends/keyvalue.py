@@ -11,7 +11,6 @@ from datetime import timedelta
 from typing import Any
 
 from kombu.utils.encoding import bytes_to_str, ensure_bytes
-from kombu.utils.imports import symbol_by_name
 
 from taskq import states
 from taskq.backends.backend import Backend
@@ -20,6 +19,7 @@ from taskq.backends.handles import to_stored_tuple
 from taskq.backends.synchronous import SyncBackendMixin
 from taskq.backends.waiting import Meta
 from taskq.exceptions import ChordError, TimeoutError
+from taskq.utils.imports import symbol_by_name
 
 __all__ = ("BaseKeyValueStoreBackend", "KeyValueStoreBackend")
 

@@ -9,12 +9,11 @@ import logging
 from collections.abc import Iterable
 from typing import Any
 
-from kombu.utils.imports import symbol_by_name
-
 from taskq import states
 from taskq.backends.core import BackendCore
 from taskq.backends.errbacks import call_errbacks
 from taskq.exceptions import TaskRevokedError
+from taskq.utils.imports import symbol_by_name
 
 __all__ = ("TaskMarking",)
 

@@ -10,7 +10,6 @@ from datetime import timedelta
 from typing import Any
 
 from kombu.utils.encoding import ensure_bytes
-from kombu.utils.imports import symbol_by_name
 from kombu.utils.url import maybe_sanitize_url
 
 from taskq import states
@@ -18,6 +17,7 @@ from taskq.backends.backend import BaseBackend
 from taskq.backends.handles import to_stored_tuple
 from taskq.backends.waiting import Meta
 from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.imports import symbol_by_name
 
 try:
     import sqlalchemy as sa
