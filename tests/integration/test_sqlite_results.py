@@ -280,3 +280,25 @@ def test_a_deleted_file_is_replaced_without_losing_the_next_result(
     app.backend.store_result("2", 2, states.SUCCESS)
     assert app.backend.get_task_meta("2")["result"] == 2
     assert app.AsyncResult("1").state == states.PENDING
+
+
+def test_a_fork_does_not_make_a_waiting_thread_deaf(app: TaskQ) -> None:
+    """The fork closes the connections for a moment, and the write-ahead log may go with them."""
+    arrived: list[float] = []
+
+    def wait() -> None:
+        app.AsyncResult("1").get(timeout=10)
+        arrived.append(time.monotonic())
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    time.sleep(0.2)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+    time.sleep(1.2)
+    stored = time.monotonic()
+    app.backend.store_result("1", 1, states.SUCCESS)
+    waiting.join()
+    assert arrived[0] - stored < 0.5

@@ -74,9 +74,9 @@ class Listener:
 
     def start(self) -> None:
         """Listen from now on; to be called before looking for what one would wait for."""
+        self._database.connect()
         if self._generation == self._database.generation:
             return
-        self._database.connect()
         self._generation = self._database.generation
         try:
             if self._inotify is None:

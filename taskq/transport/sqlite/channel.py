@@ -284,10 +284,20 @@ class Channel(base.StdChannel):
     def flush(self) -> None:
         """Write the acknowledgements and the like that are still pending.
 
+        In an event loop the room that they make is used in the same transaction: what is claimed
+        is delivered with the next tick.
+
         Raises:
             taskq.transport.sqlite.errors.DatabaseError: they were kept, and are written later.
         """
-        self.qos.flush()
+        inbox = self.qos
+        if self.connection is None or not self.connection.in_event_loop:
+            inbox.flush()
+        elif inbox.has_settlements():
+            if inbox.wants_more():
+                inbox.fetch()
+            else:
+                inbox.flush()
 
     def message_to_python(self, raw_message: SQLiteMessage) -> SQLiteMessage:
         """Return the message as it is: it was made for Python."""
@@ -297,7 +307,7 @@ class Channel(base.StdChannel):
         """In an event loop: settle, fetch and deliver."""
         inbox = self.qos
         for _ in range(ROUNDS_PER_TICK):
-            if inbox.dirty and inbox.can_consume():
+            if inbox.wants_more():
                 inbox.fetch()
             else:
                 inbox.flush()
@@ -309,7 +319,7 @@ class Channel(base.StdChannel):
     def has_work(self) -> bool:
         """Tell whether the next `tick` would have something to do."""
         inbox = self.qos
-        return (inbox.dirty and inbox.can_consume()) or inbox.has_pending()
+        return inbox.has_undelivered() or inbox.has_settlements() or inbox.wants_more()
 
     def deliver_one(self) -> bool:
         """Without an event loop: deliver one message if there is one; return whether."""

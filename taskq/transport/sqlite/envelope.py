@@ -78,7 +78,7 @@ def expiry(message: dict[str, Any], now: float) -> float | None:
         return None
     try:
         return now + int(expiration) / 1000
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

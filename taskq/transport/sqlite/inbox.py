@@ -128,6 +128,14 @@ class Inbox:
         """Tell whether another message could be fetched as far as the prefetch count goes."""
         return bool(self._subscriptions.no_ack_queues) or self.capacity() > 0
 
+    def has_undelivered(self) -> bool:
+        """Tell whether something was fetched and waits to be delivered."""
+        return bool(self._undelivered)
+
+    def wants_more(self) -> bool:
+        """Tell whether there may be something to fetch, and room for it."""
+        return self.dirty and not self._undelivered and self.can_consume()
+
     def capacity(self) -> int:
         """Return how many more messages may be held, at most `BATCH`."""
         if not self.prefetch_count:
@@ -220,9 +228,9 @@ class Inbox:
         if self._settlements:
             self._transact(lambda connection: None)
 
-    def has_pending(self) -> bool:
-        """Tell whether something waits to be written or delivered."""
-        return bool(self._settlements or self._undelivered)
+    def has_settlements(self) -> bool:
+        """Tell whether something waits to be written."""
+        return bool(self._settlements)
 
     # -- the end ------------------------------------------------------------
 

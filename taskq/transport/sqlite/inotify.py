@@ -25,7 +25,7 @@ class Inotify:
         try:
             self._libc = ctypes.CDLL(None, use_errno=True)
             fd = self._libc.inotify_init1(IN_NONBLOCK | IN_CLOEXEC)
-        except (AttributeError, OSError) as exc:
+        except (AttributeError, OSError, TypeError) as exc:
             raise InotifyUnavailable(f"no inotify on this system: {exc}") from exc
         if fd < 0:
             raise _error("inotify_init1")

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from pathlib import Path
 
+from taskq.exceptions import ImproperlyConfigured
 from taskq.transport.sqlite import errors
 from taskq.transport.sqlite.statements import read_script
 
@@ -16,6 +17,13 @@ APPLICATION_ID = 82757
 #: Script that brings a file from version i to version i + 1; only ever append.
 MIGRATIONS = ("schema.sql",)
 
+#: First SQLite that returns the rows it changes.
+OLDEST_SQLITE = (3, 35)
+
+E_OLD_SQLITE = (
+    "sqlite:// needs SQLite {oldest} or newer; this Python was built with {found}. Use another "
+    "build of Python, or another broker and result backend."
+)
 E_NO_DIRECTORY = (
     "Cannot open the database {path}: the directory {directory} does not exist. Create it "
     "(mkdir -p {directory}) or correct the URL."
@@ -31,7 +39,15 @@ E_NEWER = (
 
 
 def create_file(path: str, mode: int) -> None:
-    """Create an empty file with safe permissions if there is none; SQLite would let all read."""
+    """Create an empty file with safe permissions if there is none; SQLite would let all read.
+
+    Raises:
+        taskq.exceptions.ImproperlyConfigured: the SQLite library is too old.
+        taskq.transport.sqlite.errors.DatabaseError: the file cannot be created; says why.
+    """
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        oldest = ".".join(map(str, OLDEST_SQLITE))
+        raise ImproperlyConfigured(E_OLD_SQLITE.format(oldest=oldest, found=sqlite3.sqlite_version))
     try:
         # Only ever a new file: closing a descriptor of an open database would drop its locks.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, mode))
