@@ -311,16 +311,22 @@ class ResultSet(ResultBase):
 
         A set in this set is yielded as its id and its list of results.
         """
-        known = [each for each in self.results if isinstance(each, ResultSet) or each._cache]
-        for each in dict.fromkeys(known):
+        unknown: dict[str, Any] = {}
+        seen: set[str] = set()
+        for each in self.results:
+            if each.id in seen or each.id in unknown:
+                continue
             if isinstance(each, ResultSet):
                 yield each.id, each.results  # type: ignore[attr-defined]
-            else:
+            elif each._cache is not None:
                 yield each.id, each._cache
-        if len(known) < len(self.results):
-            unknown = ResultSet([each for each in self.results if each not in known], app=self.app)
+            else:
+                unknown[each.id] = each
+                continue
+            seen.add(each.id)
+        if unknown:
             yield from self.backend.iter_native(
-                unknown,
+                ResultSet(list(unknown.values()), app=self.app),
                 timeout=timeout,
                 interval=interval,
                 no_ack=no_ack,
