@@ -15,11 +15,15 @@ __all__ = ("Pidbox",)
 
 logger = get_logger("celery.worker.pidbox")
 
+#: Seconds between two attempts to get a mailbox that the broker refuses.
+MAILBOX_RETRY = 2.0
+
 
 class Pidbox:
     """Consumes commands on the worker's connection and answers them in the loop."""
 
     consumer: Any = None
+    _refused = False
 
     def __init__(self, c: Any) -> None:
         self.c = c
@@ -51,8 +55,37 @@ class Pidbox:
     def start(self, c: Any) -> None:
         """Begin to listen."""
         self.node.channel = c.connection.channel()
-        self.consumer = self.node.listen(callback=self.on_message)
+        try:
+            self.consumer = self.node.listen(callback=self.on_message)
+        except c.channel_errors as exc:
+            self._start_later(c, exc)
+            return
         self.consumer.on_decode_error = self.on_decode_error
+        if self._refused:
+            self._refused = False
+            logger.info("The mailbox of %s is ours again", self.hostname)
+
+    def _start_later(self, c: Any, exc: BaseException) -> None:
+        """Try again in a while: the broker keeps the mailbox for somebody else.
+
+        That is our own lost connection, which the broker has not noticed yet, or another worker
+        of the same name. Tasks are consumed meanwhile.
+        """
+        if not self._refused:
+            self._refused = True
+            logger.warning(
+                "Remote control of %s is off for now: %s. If this goes on, another worker has "
+                "the same name: give each a name of its own with -n.",
+                self.hostname,
+                exc,
+            )
+        connection = c.connection
+
+        def again() -> None:
+            if c.connection is connection:
+                self.start(c)
+
+        c.timer.call_after(MAILBOX_RETRY, again)
 
     def on_decode_error(self, message: Any, exc: BaseException) -> None:
         """A command can't be decoded or may not be."""

@@ -165,6 +165,9 @@ class Project:
     ) -> Worker:
         """Start a worker and wait until it is ready."""
         log = self.directory / f"{command}-{len(self._workers)}.log"
+        if not {"-n", "--hostname"} & set(options):
+            # Brokers are shared by tests that run at the same time.
+            options = (*options, "-n", f"w{len(self._workers)}-{self.queue}@%h")
         with log.open("wb") as out:
             process = subprocess.Popen(
                 [str(SCRIPTS / command), "-A", app, "worker", "-l", "INFO", *options],

@@ -186,3 +186,14 @@ def test_a_long_task_is_not_given_to_another_worker(make_project, urls):
         result = project.proj.late.delay(6, "long")
         assert result.get(timeout=20) == "long"
         assert notes(project).count("start long") == 1
+
+
+@pytest.mark.parametrize("urls", ["amqp"], indirect=True)
+def test_a_taken_mailbox_keeps_no_worker_from_working(project):
+    first = project.start_worker("-c", "1", "-n", f"same-{project.queue}@here")
+    second = project.start_worker("-c", "1", "-n", f"same-{project.queue}@here")
+    second.wait_for_log("another worker has the same name")
+    first.stop()
+    assert project.proj.pid.delay().get(timeout=10)
+    second.wait_for_log("is ours again")
+    assert second.stop() == 0

@@ -1,0 +1,5 @@
+"""Projects for tests that break things."""
+
+from tests.integration.conftest import Urls, make_project
+
+__all__ = ("Urls", "make_project")

@@ -1,0 +1,92 @@
+"""A TCP proxy that tests cut, pause and restore: the network between a worker and its broker."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from contextlib import suppress
+
+
+class Proxy:
+    """Forwards connections on a port of its own to a server.
+
+    - target: host and port of the server.
+    """
+
+    def __init__(self, target: tuple[str, int]) -> None:
+        self.target = target
+        self._pairs: set[socket.socket] = set()
+        self._lock = threading.Lock()
+        self._open = threading.Event()
+        self._open.set()
+        self._accepting = True
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            if not self._accepting:
+                client.close()
+                continue
+            try:
+                server = socket.create_connection(self.target)
+            except OSError:
+                client.close()
+                continue
+            with self._lock:
+                self._pairs.update((client, server))
+            for source, sink in ((client, server), (server, client)):
+                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        try:
+            while data := source.recv(65536):
+                self._open.wait()
+                sink.sendall(data)
+        except OSError:
+            pass  # cut
+        finally:
+            self._drop(source, sink)
+
+    def _drop(self, *sockets: socket.socket) -> None:
+        for sock in sockets:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+            sock.close()
+            with self._lock:
+                self._pairs.discard(sock)
+
+    def cut(self) -> int:
+        """Break every connection; new ones are let through. Returns how many were broken."""
+        with self._lock:
+            pairs = list(self._pairs)
+        self._drop(*pairs)
+        return len(pairs) // 2
+
+    def refuse(self) -> None:
+        """Break every connection and refuse new ones, as a broker that is down."""
+        self._accepting = False
+        self.cut()
+
+    def accept(self) -> None:
+        """Let connections through again."""
+        self._accepting = True
+
+    def hold(self) -> None:
+        """Let nothing pass, without breaking anything."""
+        self._open.clear()
+
+    def release(self) -> None:
+        """Let everything pass again."""
+        self._open.set()
+
+    def close(self) -> None:
+        """End it all."""
+        self._listener.close()
+        self._open.set()
+        self.cut()

@@ -1,0 +1,85 @@
+"""The connection to the broker breaks, again and again, while tasks are sent and run."""
+
+from __future__ import annotations
+
+import time
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.chaos.proxy import Proxy
+from tests.integration.project import wait_until
+
+CODE = """
+def note(text):
+    with open("notes", "a") as notes:
+        notes.write(text + "\\n")
+
+@app.task(acks_late=True)
+def late(number):
+    note(f"{number}")
+    time.sleep(0.02)
+
+@app.task
+def early(number):
+    note(f"{number}")
+    time.sleep(0.02)
+"""
+
+
+@pytest.fixture(params=["redis", "amqp"])
+def proxied(request, make_project, redis_url):
+    """A project whose worker reaches its broker through a proxy; the client does not."""
+    url = redis_url if request.param == "redis" else request.getfixturevalue("amqp_url")
+    parts = urlsplit(url)
+    proxy = Proxy((parts.hostname, parts.port or {"redis": 6379, "amqp": 5672}[request.param]))
+    userinfo = f"{parts.username or ''}:{parts.password or ''}@" if parts.username else ""
+    through = f"{parts.scheme}://{userinfo}127.0.0.1:{proxy.port}{parts.path}"
+    project = make_project(
+        CODE,
+        broker=url,
+        backend=redis_url,
+        conf={"broker_read_url": through, "broker_write_url": url},
+    )
+    yield project, proxy
+    proxy.close()
+
+
+def numbers(project) -> list[int]:
+    path = project.directory / "notes"
+    return [int(line) for line in path.read_text().split()] if path.exists() else []
+
+
+@pytest.mark.parametrize("name", ["late", "early"])
+def test_every_task_runs_though_the_connection_is_cut(proxied, name):
+    project, proxy = proxied
+    task = getattr(project.proj, name)
+    with project.worker("-c", "2") as worker:
+        for number in range(200):
+            task.delay(number)
+            if number % 50 == 25:
+                proxy.cut()
+                time.sleep(0.3)
+        wait_until(lambda: set(numbers(project)) == set(range(200)), 60)
+        time.sleep(0.5)
+        ran = numbers(project)
+        if name == "early":
+            # Begun once is begun for good.
+            assert len(ran) == len(set(ran))
+        assert worker.process.poll() is None
+
+
+def test_consuming_resumes_after_the_broker_was_away(proxied):
+    project, proxy = proxied
+    with project.worker("-c", "2") as worker:
+        project.proj.late.delay(0)
+        wait_until(lambda: numbers(project) == [0])
+        proxy.refuse()
+        project.proj.late.delay(1)
+        time.sleep(2.5)
+        assert numbers(project) == [0]
+        proxy.accept()
+        wait_until(lambda: 1 in numbers(project), 30)
+        # It said so, and did not spin.
+        assert 1 <= worker.log.count("Connection to broker lost") <= 3
+        assert worker.log.count("Cannot connect") <= 10
