@@ -16,7 +16,7 @@ from billiard.exceptions import SoftTimeLimitExceeded, Terminated
 from taskq.concurrency import thread
 from taskq.concurrency.base import log_callback_error
 from taskq.concurrency.jobs import Job, escaped
-from taskq.concurrency.thread import Ticket
+from taskq.concurrency.tickets import Ticket, claim
 from taskq.exceptions import ImproperlyConfigured
 
 
@@ -118,7 +118,7 @@ class GreenPool(thread.TaskPool):
     def _run(self, ticket: Ticket) -> None:
         if ticket.job is None:
             super()._run(ticket)
-        elif thread.claim(ticket):
+        elif claim(ticket):
             self._run_job(ticket, ticket.job)
 
     def _run_job(self, ticket: Ticket, job: Job) -> None:

@@ -26,31 +26,11 @@ from taskq.concurrency.jobs import Job, PoolResult, RunningJob, escaped
 from taskq.concurrency.loop import PoolLoop
 from taskq.concurrency.refusals import LimitRefusal
 from taskq.concurrency.runtimes import Runtimes
+from taskq.concurrency.tickets import Ticket, claim
 
 __all__ = ("TaskPool",)
 
 logger = logging.getLogger(__name__)
-
-
-class Ticket:
-    """One job, or one call, on its way through the pool."""
-
-    __slots__ = ("call", "job", "limit_hit", "outcome", "raised", "started", "taken", "worker")
-
-    def __init__(self, job: Job | None, call: Callable[[], None] | None = None) -> None:
-        self.job = job
-        self.call = call
-        #: Whoever pops its only element has the ticket: a thread to run it, or its canceller.
-        self.taken = [True]
-        #: Unix time at which a thread began with it; 0 before.
-        self.started = 0.0
-        self.outcome: Any = None
-        #: What runs it; a number that callers may take for a pid.
-        self.worker = os.getpid()
-        #: Whether a hard time limit ended it: the job was told so, and hears nothing else.
-        self.limit_hit = False
-        #: What the executor raised instead of returning an outcome.
-        self.raised: Exception | None = None
 
 
 class ApplyResult:
@@ -323,11 +303,3 @@ class TaskPool(BasePool):
         info = super()._get_info()
         info.update({"max-concurrency": self.limit, "threads": len(self._threads)})
         return info
-
-
-def claim(ticket: Ticket) -> bool:
-    """Take the right to run or to cancel ``ticket``; only one caller in any thread gets it."""
-    try:
-        return ticket.taken.pop()
-    except IndexError:
-        return False

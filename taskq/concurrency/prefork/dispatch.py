@@ -24,7 +24,8 @@ from taskq.concurrency.prefork.frames import (
     encode_task,
     encode_without_body,
 )
-from taskq.concurrency.runtimes import MAX_WINDOW, Runtimes
+from taskq.concurrency.prefork.openings import Openings
+from taskq.concurrency.runtimes import Runtimes
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +51,8 @@ class Dispatcher:
         self._pending: deque[Job] = deque()
         # Chosen or written before and come back: on_dispatched() was called already.
         self._returned: deque[Job] = deque()
-        # Children that may take one more job, by the number they have; [0] are the idle ones.
-        self._open: list[dict[Child, None]] = [{} for _ in range(MAX_WINDOW + 1)]
+        #: Children that may take one more job.
+        self.openings = Openings()
         self._seq = 0
         # Chosen, and not written yet: what the flush in progress is about.
         self._batch: list[tuple[Child, Job]] = []
@@ -72,7 +73,7 @@ class Dispatcher:
     @property
     def idle(self) -> int:
         """Number of children with nothing to do."""
-        return len(self._open[0])
+        return len(self.openings.idle)
 
     def has_work(self) -> bool:
         """Return whether any job is waiting or with a child."""
@@ -86,7 +87,7 @@ class Dispatcher:
         for position, (child, other) in enumerate(self._batch):
             if other is job:
                 del self._batch[position]
-                self._unload(child)
+                self.openings.unload(child)
                 return True
         for waiting in (self._pending, self._returned):
             if _remove(waiting, job):
@@ -117,29 +118,13 @@ class Dispatcher:
 
     # -- children
 
-    def admit(self, child: Child) -> None:
-        """Let ``child`` take jobs, as far as its load allows; none if it is being killed."""
-        if child.state is not State.UP or child.doom is not None:
-            return
-        load = child.load
-        if not load or load <= child.window:
-            self.withdraw(child)
-            self._open[load][child] = None
-            child.open_at = load
-
-    def withdraw(self, child: Child) -> None:
-        """Give ``child`` nothing more (until it is admitted again)."""
-        if child.open_at >= 0:
-            del self._open[child.open_at][child]
-            child.open_at = -1
-
     def recall(self, child: Child, most: int | None = None) -> list[Job]:
         """Take back up to ``most`` jobs (None: all) that ``child`` has not read, oldest first."""
         jobs: list[Job] = []
         queue = child.queue
         if not queue:
             return jobs
-        self.withdraw(child)
+        self.openings.withdraw(child)
         head = queue[0][1]
         while most is None or len(jobs) < most:
             seq = steal_seq(child.peer_end)
@@ -153,7 +138,7 @@ class Dispatcher:
         if queue and queue[0][1] is not head:
             # It was between two tasks and had not read the next one yet.
             self.start_head(child, queue[0][1], time.time())
-        self.admit(child)
+        self.openings.admit(child)
         return jobs
 
     # -- the flush
@@ -166,7 +151,7 @@ class Dispatcher:
         try:
             if self._pending or self._returned:
                 self._hand_over()
-            if self._open[0] and not self._pending and not self._returned:
+            if self.openings.idle and not self._pending and not self._returned:
                 self._balance()
         finally:
             self._busy = False
@@ -178,7 +163,7 @@ class Dispatcher:
                 self.before_dispatch()
             except BaseException:
                 for child, _ in self._batch:
-                    self._unload(child)
+                    self.openings.unload(child)
                 self._returned.extendleft(job for _, job in reversed(self._batch))
                 self._batch = []
                 raise
@@ -189,14 +174,15 @@ class Dispatcher:
     def _choose(self) -> None:
         """Assign jobs to children in order of arrival, until one fits nowhere."""
         returned, pending, batch = self._returned, self._pending, self._batch
+        pick, window = self.openings.pick, self.runtimes.window
         while returned:
-            child = self._pick(returned[0])
+            child = pick(window(returned[0].name))
             if child is None:
                 return
             batch.append((child, returned.popleft()))
         while pending:
             job = pending[0]
-            child = self._pick(job)
+            child = pick(window(job.name))
             if child is None:
                 return
             pending.popleft()
@@ -204,43 +190,10 @@ class Dispatcher:
                 job.on_dispatched()
             except Exception:
                 log_callback_error(job, "on_dispatched")
-                self._unload(child)
+                self.openings.unload(child)
                 continue
             self._unflushed = True
             batch.append((child, job))
-
-    def _pick(self, job: Job) -> Child | None:
-        """Return the child for ``job``, counted into its load; None when all are full for it."""
-        window = self.runtimes.window(job.name)
-        idle = self._open[0]
-        if idle:
-            # The last to become idle: its caches are the warmest.
-            child, _ = idle.popitem()
-            child.load = 1
-            child.window = window
-            if window:
-                self._open[1][child] = None
-                child.open_at = 1
-            else:
-                child.open_at = -1
-            return child
-        for load in range(1, window + 1):
-            children = self._open[load]
-            if children:
-                child, _ = children.popitem()
-                child.load = load = load + 1
-                if load <= child.window:
-                    self._open[load][child] = None
-                    child.open_at = load
-                else:
-                    child.open_at = -1
-                return child
-        return None
-
-    def _unload(self, child: Child) -> None:
-        self.withdraw(child)
-        child.load -= 1
-        self.admit(child)
 
     def _write(self, batch: list[tuple[Child, Job]]) -> None:
         """Write the packets, then tell the jobs that became heads that they started."""
@@ -249,7 +202,7 @@ class Dispatcher:
         failed: list[tuple[Job, Exception]] = []
         for child, job in batch:
             if child in full or child.state is not State.UP:
-                self._unload(child)
+                self.openings.unload(child)
                 self._returned.append(job)
                 continue
             seq = self._seq = self._seq + 1
@@ -264,11 +217,11 @@ class Dispatcher:
                 # outcomes bring us back here. Order per child is kept by sending it nothing more.
                 logger.debug("No room to write %r to %r: %s", job, child, exc)
                 full.add(child)
-                self._unload(child)
+                self.openings.unload(child)
                 self._returned.append(job)
                 continue
             except Exception as exc:
-                self._unload(child)
+                self.openings.unload(child)
                 failed.append((job, exc))
                 continue
             if not child.queue:
@@ -309,7 +262,7 @@ class Dispatcher:
     def _balance(self) -> None:
         """Move unread jobs from the fullest children to idle ones."""
         exhausted: set[Child] = set()
-        while self._open[0]:
+        while self.openings.idle:
             loaded = [c for c in self.children.values() if c.load > 1 and c not in exhausted]
             if not loaded:
                 return

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from taskq import platforms, signals
+from taskq import signals
 from taskq.app import trace
+from taskq.platforms import set_mp_process_title
+from taskq.platforms import signals as os_signals
 
 #: Signals that get their default action back: the main process handles them for itself.
 WORKER_SIGRESET = {"SIGTERM", "SIGHUP", "SIGTTIN", "SIGTTOU", "SIGUSR1"}
@@ -27,9 +29,9 @@ def process_initializer(app: Any, hostname: str | None) -> None:
         app: the app whose tasks will run.
         hostname: node name of the worker, ``celery@host``.
     """
-    platforms.signals.reset(*WORKER_SIGRESET)
-    platforms.signals.ignore(*WORKER_SIGIGNORE)
-    platforms.set_mp_process_title("celeryd", hostname=hostname)
+    os_signals.reset(*WORKER_SIGRESET)
+    os_signals.ignore(*WORKER_SIGIGNORE)
+    set_mp_process_title("celeryd", hostname=hostname)
     app.loader.init_worker()
     app.loader.init_worker_process()
     _set_up_logging(app, hostname)

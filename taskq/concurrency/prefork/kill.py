@@ -153,6 +153,16 @@ class Killer:
         os.kill(child.pid, signal.SIGCONT)
 
 
+def signal_number(value: int | str | None) -> int:
+    """Return the number of a signal: given as one, or by name (``KILL``, ``SIGKILL``), or TERM."""
+    if value is None:
+        return int(signal.SIGTERM)
+    if isinstance(value, str):
+        name = value.upper()
+        return int(signal.Signals[name if name.startswith("SIG") else f"SIG{name}"])
+    return int(value)
+
+
 def _runs(child: Child, seq: int) -> bool:
     return bool(child.queue) and child.queue[0][0] == seq
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -19,6 +19,7 @@ from taskq.concurrency.prefork.channel import open_pair
 from taskq.concurrency.prefork.child import ChildConfig
 from taskq.concurrency.prefork.children import Child, State
 from taskq.concurrency.prefork.page import Page
+from taskq.exceptions import ImproperlyConfigured
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +49,32 @@ class Upbringing:
     max_memory: int | None
     #: Seconds a child may take until it is ready; None for no limit.
     alive_timeout: float | None
+
+
+def upbringing(
+    app: Any, hostname: str | None, executor: str, options: Mapping[str, Any]
+) -> Upbringing:
+    """Return what the pool's options and the app's settings say about children.
+
+    Raises:
+        taskq.exceptions.ImproperlyConfigured: there is no such start method.
+    """
+    conf = app.conf if app is not None else {}
+    method = options.get("start_method") or conf.get("worker_prefork_start_method") or "fork"
+    if method not in launch.START_METHODS:
+        raise ImproperlyConfigured(
+            f"worker_prefork_start_method is {method!r}:"
+            f" use one of {', '.join(launch.START_METHODS)}"
+        )
+    return Upbringing(
+        start_method=method,
+        executor=executor,
+        app=app,
+        hostname=hostname,
+        max_tasks=options.get("maxtasksperchild"),
+        max_memory=options.get("max_memory_per_child"),
+        alive_timeout=options.get("proc_alive_timeout") or conf.get("worker_proc_alive_timeout"),
+    )
 
 
 class StillbirthError(Exception):

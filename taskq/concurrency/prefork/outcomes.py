@@ -66,7 +66,7 @@ class OutcomeReader:
         dispatcher = self._dispatcher
         receive, buffer, queue = child.main_end.recv_into, self._buffer, child.queue
         observe = dispatcher.runtimes.observe
-        dispatcher.withdraw(child)
+        dispatcher.openings.withdraw(child)
         window, done_kind = dispatcher.runtimes.window, frames.DONE
         now = 0.0
         leaving = False
@@ -115,7 +115,7 @@ class OutcomeReader:
         if leaving:
             self._on_leaving(child)
         else:
-            dispatcher.admit(child)
+            dispatcher.openings.admit(child)
 
     def _decode(self, child: Child, seq: int, kind: int, value: Any, runtime: float) -> Any:
         """Return the outcome of a packet that is not the plain kind; None when it holds none."""

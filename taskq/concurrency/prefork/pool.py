@@ -11,7 +11,6 @@ import logging
 import os
 import signal
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import uuid4
@@ -25,14 +24,14 @@ from taskq.concurrency.prefork.channel import send_packet
 from taskq.concurrency.prefork.children import Child, Doom, State
 from taskq.concurrency.prefork.dispatch import Dispatcher
 from taskq.concurrency.prefork.frames import encode_stop
-from taskq.concurrency.prefork.kill import Killer
-from taskq.concurrency.prefork.launch import START_METHODS
+from taskq.concurrency.prefork.kill import Killer, signal_number
 from taskq.concurrency.prefork.limits import Limits
-from taskq.concurrency.prefork.nursery import Nursery, StillbirthError, Upbringing
+from taskq.concurrency.prefork.nursery import Nursery, StillbirthError, upbringing
 from taskq.concurrency.prefork.outcomes import OutcomeReader
 from taskq.concurrency.prefork.page import ANY_TASK, TERMINATE
 from taskq.concurrency.prefork.reaper import Reaper
-from taskq.exceptions import ImproperlyConfigured, WorkerShutdown
+from taskq.concurrency.prefork.stats import write_stats
+from taskq.exceptions import WorkerShutdown
 
 logger = logging.getLogger(__name__)
 
@@ -89,7 +88,7 @@ class TaskPool(BasePool):
         )
         self._reaper = Reaper(self._loop, self._dispatcher, self._reader, self._gone)
         self._nursery = Nursery(
-            self._upbringing(),
+            upbringing(self.app, self._hostname, self.executor.name, self.options),
             self._loop,
             self._children,
             born=self._watch,
@@ -147,12 +146,12 @@ class TaskPool(BasePool):
         """Replace every child by a new one; running tasks are finished first."""
         for child in list(self._children.values()):
             self._retire(child)
-        self._nursery.fill(self.num_processes)
+        self._nursery.fill(self._needed())
 
     def grow(self, n: int = 1) -> None:
         """Add ``n`` children."""
         self.limit = self.num_processes + n
-        self._nursery.fill(self.limit)
+        self._nursery.fill(self._needed())
 
     def shrink(self, n: int = 1) -> None:
         """Let ``n`` children go, idle ones first; busy ones finish their task.
@@ -176,7 +175,7 @@ class TaskPool(BasePool):
         """Bury the dead and fill the pool; happens by itself, too."""
         for child in list(self._children.values()):
             self._reaper.look(child)
-        self._nursery.fill(self.num_processes)
+        self._nursery.fill(self._needed())
 
     def pump(self, timeout: float | None = None) -> None:
         """Turn the pool's own loop once: for waiting while the worker's loop does not run."""
@@ -254,7 +253,7 @@ class TaskPool(BasePool):
             signal: number or name, SIGTERM by default. SIGTERM and SIGQUIT raise SystemExit
                 inside the task, and are followed by SIGKILL if it does not end.
         """
-        signum = _signal_number(signal)
+        signum = signal_number(signal)
         for child in list(self._children.values()):
             if not child.queue:
                 continue
@@ -284,48 +283,12 @@ class TaskPool(BasePool):
                 "max-tasks-per-child": self.options.get("maxtasksperchild") or "N/A",
                 "put-guarded-by-semaphore": self.putlocks,
                 "timeouts": (self._limits.soft or 0, self._limits.hard or 0),
-                "writes": self._write_info(),
+                "writes": write_stats(self._dispatcher.writes, self._children.values()),
             }
         )
         return info
 
-    def _write_info(self) -> dict[str, Any]:
-        writes = Counter(self._dispatcher.writes)
-        total = sum(writes.values())
-        shares = [writes[index] / total if total else 0.0 for index in sorted(writes)]
-        return {
-            "total": total,
-            "avg": f"{(sum(shares) / len(shares) if shares else 0) * 100:.2f}%",
-            "all": ", ".join(f"{share * 100:.2f}%" for share in shares),
-            "raw": ", ".join(str(writes[index]) for index in sorted(writes)),
-            "strategy": "fair",
-            "inqueues": {
-                "total": len(self._children),
-                "active": sum(bool(child.queue) for child in self._children.values()),
-            },
-        }
-
     # -- children
-
-    def _upbringing(self) -> Upbringing:
-        conf = self.app.conf if self.app is not None else {}
-        method = (
-            self.options.get("start_method") or conf.get("worker_prefork_start_method") or "fork"
-        )
-        if method not in START_METHODS:
-            raise ImproperlyConfigured(
-                f"worker_prefork_start_method is {method!r}: use one of {', '.join(START_METHODS)}"
-            )
-        return Upbringing(
-            start_method=method,
-            executor=self.executor.name,
-            app=self.app,
-            hostname=self._hostname,
-            max_tasks=self.options.get("maxtasksperchild"),
-            max_memory=self.options.get("max_memory_per_child"),
-            alive_timeout=self.options.get("proc_alive_timeout")
-            or conf.get("worker_proc_alive_timeout"),
-        )
 
     def _watch(self, child: Child) -> None:
         self._loop.add_reader(child.main_end.fileno(), self._reader.read, child)
@@ -347,7 +310,7 @@ class TaskPool(BasePool):
         if child.state not in (State.STARTING, State.UP):
             return
         child.state = State.LEAVING
-        self._dispatcher.withdraw(child)
+        self._dispatcher.openings.withdraw(child)
         self._recall(child)
         try:
             send_packet(child.main_end, 0, encode_stop())
@@ -430,16 +393,6 @@ class TaskPool(BasePool):
             sibling.close()
         self._dispatcher.files.close()
         self._loop.close_in_child()
-
-
-def _signal_number(value: int | str | None) -> int:
-    """Return the number of a signal given by number or name (``KILL`` or ``SIGKILL``)."""
-    if value is None:
-        return int(signal.SIGTERM)
-    if isinstance(value, str):
-        name = value.upper()
-        return int(signal.Signals[name if name.startswith("SIG") else f"SIG{name}"])
-    return int(value)
 
 
 def _lose(job: Job, signum: int) -> None:

@@ -72,7 +72,7 @@ class Reaper:
         if child.state is State.UP:
             before = State.UP
         child.state = State.DEAD
-        dispatcher.withdraw(child)
+        dispatcher.openings.withdraw(child)
         dispatcher.give_back(dispatcher.recall(child))
         lost = self._lost(child)
         dispatcher.children.pop(child.pid, None)
