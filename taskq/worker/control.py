@@ -171,10 +171,11 @@ def hello(state: Any, from_node: str, revoked: Any = None, **kwargs: Any) -> Any
         return None
     logger.info("sync with %s", from_node)
     if revoked:
-        worker_state.revoked.update(revoked)
+        # Older workers send ids with the times of their own clocks, which mean nothing here.
+        worker_state.revoked.update(list(revoked))
     # Expired ones are not worth telling.
     worker_state.revoked.purge()
-    return {"revoked": worker_state.revoked._data, "clock": state.app.clock.forward()}
+    return {"revoked": list(worker_state.revoked), "clock": state.app.clock.forward()}
 
 
 @inspect_command(default_timeout=0.2)

@@ -15,30 +15,33 @@ import pytest
 from tests.integration.project import SCRIPTS, Project, wait_until
 
 CODE = """
-from taskq.exceptions import Reject
+from importlib import import_module
 
-@app.task
+# Of taskq or of Celery, as the app is.
+Reject = import_module(Celery.__module__.split(".")[0] + ".exceptions").Reject
+
+@app.task(name="proj.add")
 def add(a, b):
     return a + b
 
-@app.task
+@app.task(name="proj.boom")
 def boom():
     raise KeyError("x")
 
-@app.task(bind=True, max_retries=1)
+@app.task(bind=True, max_retries=1, name="proj.again")
 def again(self):
     if not self.request.retries:
         raise self.retry(countdown=0, exc=ValueError("v"))
 
-@app.task(bind=True, acks_late=True)
+@app.task(bind=True, acks_late=True, name="proj.reject")
 def reject(self):
     raise Reject("no", requeue=False)
 
-@app.task
+@app.task(name="proj.slow")
 def slow():
     time.sleep(60)
 
-@app.task(time_limit=1)
+@app.task(time_limit=1, name="proj.hard")
 def hard():
     time.sleep(60)
 """
@@ -115,46 +118,56 @@ def types_of(events: list[dict[str, Any]], uuid: str) -> list[str]:
     return [event["type"] for event in events if event.get("uuid") == uuid]
 
 
+def run_tasks_of_every_end(proj: Any, events: list[dict[str, Any]]) -> dict[str, str]:
+    """Have a worker send every type of event. Returns name -> id of the tasks."""
+    ids = {name: getattr(proj, name).delay().id for name in ("boom", "again", "reject", "hard")}
+    ids["add"] = proj.add.delay(1, 2).id
+    ids["expired"] = proj.add.apply_async((1, 1), expires=-1).id
+    slow = proj.slow.delay()
+    wait_until(lambda: "task-started" in types_of(events, slow.id))
+    slow.revoke(terminate=True)
+    wait_until(lambda: "task-revoked" in types_of(events, slow.id))
+    wait_until(lambda: "task-succeeded" in types_of(events, ids["add"]))
+    wait_until(lambda: "task-succeeded" in types_of(events, ids["again"]))
+    wait_until(lambda: "task-failed" in types_of(events, ids["hard"]))
+    wait_until(lambda: any(event["type"] == "worker-heartbeat" for event in events))
+    return ids
+
+
+def states_after(proj: Any, events: list[dict[str, Any]], ids: dict[str, str]) -> dict[str, str]:
+    """Return what a monitor makes of the events: name -> state."""
+    state = proj.app.events.State()
+    for event in events:
+        state.event(dict(event))
+    return {name: state.tasks[uuid].state for name, uuid in ids.items()}
+
+
+STATES = {
+    "add": "SUCCESS",
+    "again": "SUCCESS",
+    "boom": "FAILURE",
+    "reject": "FAILURE",
+    "hard": "FAILURE",
+    "expired": "REVOKED",
+}
+
+
 def test_every_event_type_has_its_fields(make_project: Callable[..., Project]) -> None:
     project = make_project()
     proj = project.proj
     with receiving(proj.app) as events:
         with project.worker("-c", "2", "--heartbeat-interval", "1"):
-            ids = {
-                name: getattr(proj, name).delay().id for name in ("boom", "again", "reject", "hard")
-            }
-            ids["add"] = proj.add.delay(1, 2).id
-            slow = proj.slow.delay()
-            ids["expired"] = proj.add.apply_async((1, 1), expires=-1).id
-            wait_until(lambda: "task-started" in types_of(events, slow.id))
-            slow.revoke(terminate=True)
-            wait_until(lambda: "task-revoked" in types_of(events, slow.id))
-            wait_until(lambda: "task-succeeded" in types_of(events, ids["add"]))
-            wait_until(lambda: "task-succeeded" in types_of(events, ids["again"]))
-            wait_until(lambda: "task-failed" in types_of(events, ids["hard"]))
-            wait_until(lambda: any(event["type"] == "worker-heartbeat" for event in events))
+            ids = run_tasks_of_every_end(proj, events)
         wait_until(lambda: any(event["type"] == "worker-offline" for event in events))
 
-    by_type = {event["type"]: set(event) for event in events}
-    assert by_type == FIELDS
+    assert {event["type"]: set(event) for event in events} == FIELDS
     assert sorted(types_of(events, ids["add"])) == sorted(
         ["task-sent", "task-received", "task-started", "task-succeeded"]
     )
     assert types_of(events, ids["boom"])[-1] == "task-failed"
     assert "task-rejected" in types_of(events, ids["reject"])
     assert types_of(events, ids["expired"])[-1] == "task-revoked"
-    state = proj.app.events.State()
-    for event in events:
-        state.event(event)
-    states = {name: state.tasks[uuid].state for name, uuid in ids.items()}
-    assert states == {
-        "add": "SUCCESS",
-        "again": "SUCCESS",
-        "boom": "FAILURE",
-        "reject": "FAILURE",
-        "hard": "FAILURE",
-        "expired": "REVOKED",
-    }
+    assert states_after(proj, events, ids) == STATES
     clocks = [event["clock"] for event in events if event["hostname"] == events[-1]["hostname"]]
     assert len(set(clocks)) == len(clocks)
 

@@ -52,8 +52,7 @@ class Mingle(bootsteps.StartStopStep):
     def send_hello(self, c: Any) -> dict[str, Any]:
         """Return the answers of the other workers."""
         inspect = c.app.control.inspect(timeout=1.0, connection=c.connection)
-        own_revoked = c.controller.state.revoked
-        replies = inspect.hello(c.hostname, own_revoked._data) or {}
+        replies = inspect.hello(c.hostname, list(c.controller.state.revoked)) or {}
         replies.pop(c.hostname, None)  # deleted: our own answer
         return replies
 
@@ -62,8 +61,6 @@ class Mingle(bootsteps.StartStopStep):
         logger.debug("mingle: processing reply from %s", nodename)
         try:
             self.sync_with_node(c, **(reply or {}))
-        except MemoryError:
-            raise
         except Exception as exc:
             logger.error("mingle: sync with %s failed: %r", nodename, exc, exc_info=True)
 
@@ -82,4 +79,5 @@ class Mingle(bootsteps.StartStopStep):
     def on_revoked_received(self, c: Any, revoked: Any) -> None:
         """Add revoked ids."""
         if revoked:
-            c.controller.state.revoked.update(revoked)
+            # Older workers send ids with the times of their own clocks, which mean nothing here.
+            c.controller.state.revoked.update(list(revoked))
