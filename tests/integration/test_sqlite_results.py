@@ -151,7 +151,7 @@ def test_waiting_sees_what_another_process_stores(app: TaskQ) -> None:
         for task_id in ids:
             stored_at = app.AsyncResult(task_id).get(timeout=20)
             latencies.append(time.time() - stored_at)
-        assert sorted(latencies)[10] < 0.05
+        assert sorted(latencies)[10] < 0.2
     finally:
         storing.close()
 

@@ -29,7 +29,7 @@ Row = tuple[Any, ...]
 #: First and longest pause (seconds) before trying again for a lock that somebody else holds.
 #: SQLite's own waiting starts at a millisecond, which is twenty transactions long.
 FIRST_PAUSE = 0.0001
-LONGEST_PAUSE = 0.005
+LONGEST_PAUSE = 0.002
 #: Seconds between two checks that the path still leads to the file that is open.
 INODE_CHECK_INTERVAL = 1.0
 #: Seconds a fork waits for another thread's transaction to end.

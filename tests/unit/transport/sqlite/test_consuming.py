@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from kombu.asynchronous import Hub
 
+from taskq.transport.sqlite import bell, transport
+from taskq.transport.sqlite.inotify import InotifyUnavailable
 from tests.unit.transport.sqlite.support import Connect, bodies, message, publish
 
 
@@ -41,7 +43,14 @@ def hub() -> Iterator[Hub]:
     hub.close()
 
 
-def run(hub: Hub, until: Callable[[], Any], timeout: float = 5.0) -> None:
+@pytest.fixture
+def no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing looks again after a second: what arrives was told of."""
+    monkeypatch.setattr(bell, "LONGEST_WAIT", 600.0)
+    monkeypatch.setattr(transport, "LONGEST_WAIT", 600.0)
+
+
+def run(hub: Hub, until: Callable[[], Any], timeout: float = 20.0) -> None:
     """Turn the loop until a condition holds."""
     deadline = time.monotonic() + timeout
     while not until():
@@ -105,25 +114,26 @@ def test_cancelling_returns_what_was_not_shown_as_new(connect: Connect) -> None:
     assert "redelivered" not in again.headers
 
 
+@pytest.mark.usefixtures("no_second_look")
 def test_waiting_ends_when_another_connection_publishes(connect: Connect) -> None:
     connection, sender = connect(), connect().channel()
     inbox = Inbox(connection)
     timer = threading.Timer(0.1, publish, [sender])
     timer.start()
-    started = time.monotonic()
-    connection.drain_events(timeout=5)
+    connection.drain_events(timeout=10)
     assert inbox.bodies == [b"x"]
-    assert 0.05 < time.monotonic() - started < 2
     timer.join()
 
 
+@pytest.mark.usefixtures("no_second_look")
 def test_waiting_ends_when_a_delayed_message_is_due(connect: Connect) -> None:
     connection = connect()
     inbox = Inbox(connection)
     moment = datetime.now(UTC) + timedelta(seconds=0.2)
     publish(inbox.channel, headers={"eta": moment.isoformat()})
-    connection.drain_events(timeout=5)
-    assert 0 <= time.time() - moment.timestamp() < 0.5
+    connection.drain_events(timeout=10)
+    assert time.time() >= moment.timestamp()
+    assert inbox.bodies == [b"x"]
 
 
 def test_priority_counts_across_queues_and_equals_take_turns(connect: Connect) -> None:
@@ -200,7 +210,7 @@ def test_in_a_loop_acknowledging_at_once_keeps_messages_coming(connect: Connect,
     channel.basic_consume("q", False, work, "tag")
     channel.basic_publish_many([(message(channel), "", "q") for _ in range(300)])
     connection.register_with_event_loop(hub)
-    run(hub, lambda: len(done) == 300, timeout=2)
+    run(hub, lambda: len(done) == 300)
     channel.flush()
     channel.close()
     assert bodies(connect().channel()) == []
@@ -219,6 +229,7 @@ def test_in_a_loop_flush_writes_acknowledgements(connect: Connect, hub: Hub) -> 
     assert database.read("SELECT count(*) FROM message") == [(0,)]
 
 
+@pytest.mark.usefixtures("no_second_look")
 def test_in_a_loop_a_publisher_wakes_it(connect: Connect, hub: Hub) -> None:
     connection, sender = connect(), connect().channel()
     inbox = Inbox(connection)
@@ -226,13 +237,12 @@ def test_in_a_loop_a_publisher_wakes_it(connect: Connect, hub: Hub) -> None:
     hub.run_once()
     timer = threading.Timer(0.1, publish, [sender])
     timer.start()
-    started = time.time()
     run(hub, lambda: inbox.messages)
-    assert inbox.arrivals[0] - started < 0.6
     timer.join()
 
 
-def test_in_a_loop_delayed_messages_are_on_time(connect: Connect, hub: Hub) -> None:
+@pytest.mark.usefixtures("no_second_look")
+def test_in_a_loop_delayed_messages_wake_it(connect: Connect, hub: Hub) -> None:
     connection = connect()
     inbox = Inbox(connection)
     connection.register_with_event_loop(hub)
@@ -240,7 +250,7 @@ def test_in_a_loop_delayed_messages_are_on_time(connect: Connect, hub: Hub) -> N
     moment = datetime.now(UTC) + timedelta(seconds=0.3)
     publish(inbox.channel, headers={"eta": moment.isoformat()})
     run(hub, lambda: inbox.messages)
-    assert 0 <= inbox.arrivals[0] - moment.timestamp() < 0.3
+    assert inbox.arrivals[0] >= moment.timestamp()
 
 
 def test_in_a_loop_with_a_full_prefetch_due_messages_cause_no_spinning(
@@ -292,14 +302,12 @@ def test_closing_a_connection_leaves_the_loop(connect: Connect, hub: Hub) -> Non
     assert not hub.readers
 
 
+@pytest.mark.usefixtures("no_second_look")
 def test_polling_where_there_is_no_inotify(
     connect: Connect, hub: Hub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unavailable() -> None:
         raise InotifyUnavailable("used up")
-
-    from taskq.transport.sqlite import bell
-    from taskq.transport.sqlite.inotify import InotifyUnavailable
 
     monkeypatch.setattr(bell, "Inotify", unavailable)
     waiting, looping, sender = connect(), connect(), connect().channel()
@@ -314,9 +322,7 @@ def test_polling_where_there_is_no_inotify(
     hub.run_once()
     timer = threading.Timer(0.1, publish, [sender], {"queue": "b"})
     timer.start()
-    started = time.time()
     run(hub, lambda: inbox.messages)
-    assert inbox.arrivals[0] - started < 0.6
     timer.join()
 
 

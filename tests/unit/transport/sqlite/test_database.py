@@ -169,7 +169,7 @@ def test_a_lock_that_is_held_too_long(connect: Connect) -> None:
         started = time.monotonic()
         with pytest.raises(DatabaseLocked, match=r"broker.db has been locked.*0.1 s"):
             publish(waiting.channel())
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 4
     publish(waiting.channel())
     assert bodies(waiting.channel()) == [b"x"]
 
