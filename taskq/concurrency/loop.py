@@ -33,8 +33,8 @@ class Alarm:
 class PoolLoop:
     """Readers and alarms of one pool, alone or inside a hub.
 
-    Life: created with the pool; ``attach(hub)`` when the worker registers the pool; ``turn()``
-    by whoever waits without the hub; ``close()``.
+    Life: created with the pool; ``open()`` when that starts; ``attach(hub)`` when the worker
+    registers the pool; ``turn()`` by whoever waits without the hub; ``close()``.
     """
 
     def __init__(self) -> None:
@@ -48,14 +48,20 @@ class PoolLoop:
         self._owner = threading.get_ident()
         self._wake_pending = False
         self._wake_handler: Callable[[], None] | None = None
-        self._wake_reader, self._wake_writer = _wake_pair()
-        self.add_reader(self._wake_reader, self._woken)
+        self._wake_reader = self._wake_writer = -1
+
+    def open(self) -> None:
+        """Make wake-ups possible; once is enough."""
+        if self._wake_reader < 0:
+            self._wake_reader, self._wake_writer = _wake_pair()
+            self.add_reader(self._wake_reader, self._woken)
 
     def attach(self, hub: Any, on_tick: Callable[[], None]) -> None:
         """Follow ``hub``: it calls the readers, the alarms, and ``on_tick`` before each poll.
 
         May be called again with the same hub after it was reset.
         """
+        self.open()
         if self._on_tick is not None and self.hub is not None:
             self.hub.on_tick.discard(self._on_tick)
         self.hub = hub
@@ -75,7 +81,9 @@ class PoolLoop:
 
     def remove_reader(self, fd: int) -> None:
         """Stop watching ``fd``; must come before it is closed."""
-        if self._readers.pop(fd, None) is not None and self.hub is not None:
+        reader = self._readers.pop(fd, None)
+        # A hub that was closed or reset has forgotten it already.
+        if reader is not None and self.hub is not None and fd in self.hub.readers:
             self.hub.remove_reader(fd)
 
     def call_later(self, delay: float, callback: Callable[[], None]) -> Alarm:
@@ -91,7 +99,7 @@ class PoolLoop:
 
     def wake(self) -> None:
         """Make the loop turn soon; any thread may call it."""
-        if not self._wake_pending:
+        if not self._wake_pending and self._wake_writer >= 0:
             self._wake_pending = True
             os.write(self._wake_writer, _WAKE)
 
@@ -151,8 +159,9 @@ class PoolLoop:
         self.hub = None
 
     def _close_wake_pair(self) -> None:
-        for fd in {self._wake_reader, self._wake_writer}:
+        for fd in {self._wake_reader, self._wake_writer} - {-1}:
             os.close(fd)
+        self._wake_reader = self._wake_writer = -1
 
     def _woken(self) -> None:
         try:

@@ -54,7 +54,17 @@ class TaskPool(BasePool):
     def on_stop(self) -> None:
         """Finish what was submitted."""
         self.flush()
+        self._leave_loop()
         signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+
+    def on_terminate(self) -> None:
+        """Begin nothing more."""
+        self._leave_loop()
+
+    def _leave_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+            self._loop = None
 
     def flush(self) -> None:
         """Run everything that was submitted."""

@@ -76,6 +76,7 @@ class TaskPool(BasePool):
 
     def on_start(self) -> None:
         """Prepare the process to run tasks."""
+        self._loop.open()
         initargs: tuple[Any, ...] = self.options.get("initargs") or ()
         app = self.app if self.app is not None else (initargs[0] if initargs else None)
         if app is not None and self.executor.name == EXECUTE_TASK:

@@ -83,6 +83,7 @@ class TaskPool(BasePool):
 
     def on_start(self) -> None:
         """Start the children; they are ready a little later."""
+        self._loop.open()
         self._reader = OutcomeReader(
             self._dispatcher, self.executor, on_ready=self._ready, on_leaving=self._leaving
         )

@@ -16,6 +16,7 @@ from taskq.concurrency.loop import PoolLoop
 @pytest.fixture
 def loop() -> Iterator[PoolLoop]:
     loop = PoolLoop()
+    loop.open()
     yield loop
     loop.close()
 

@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 import pytest
+from kombu.asynchronous import Hub
 
 from taskq.concurrency.solo import TaskPool
 from taskq.exceptions import WorkerShutdown
@@ -131,3 +132,19 @@ def test_info(pool: TaskPool) -> None:
         "put-guarded-by-semaphore": True,
         "timeouts": (),
     }
+
+
+def test_follows_a_hub() -> None:
+    hub = Hub()
+    before = len(os.listdir("/proc/self/fd"))
+    pool = TaskPool(1, executor=EXECUTOR)
+    pool.start()
+    pool.register_with_event_loop(hub)
+    jobs = [RecordingJob("noop") for _ in range(50)]
+    for job in jobs:
+        pool.submit(job)
+    while not all(job.done for job in jobs):
+        hub.run_once()
+    pool.stop()
+    hub.close()
+    assert len(os.listdir("/proc/self/fd")) < before
