@@ -137,7 +137,7 @@ class Definitions:
             "__module__": fun.__module__,
             "__annotations__": getattr(fun, "__annotations__", {}),
             "__header__": self.type_checker(fun, bound=bind),
-            "__wrapped__": run,
+            "__wrapped__": run if bind else staticmethod(run),
             **options,
         }
         attributes.setdefault("typing", self.strict_typing)

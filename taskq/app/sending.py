@@ -10,9 +10,11 @@ from datetime import datetime
 from typing import Any
 
 from kombu.common import oid_from
+from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
 from taskq._state import get_current_worker_task
+from taskq.app.unserialisable import explained
 from taskq.utils.functional import maybe_list
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
@@ -151,14 +153,18 @@ class Sending:
         )
         if connection is not None:
             producer = amqp.Producer(connection, auto_declare=False)
-        if producer is not None:
-            self._publish(producer, task_id, name, message, ignore_result, options)
-        else:
-            pooled = amqp.producer_pool.acquire(block=True)
-            try:
-                self._publish(pooled, task_id, name, message, ignore_result, options)
-            finally:
-                pooled.release()
+        try:
+            if producer is not None:
+                self._publish(producer, task_id, name, message, ignore_result, options)
+            else:
+                pooled = amqp.producer_pool.acquire(block=True)
+                try:
+                    self._publish(pooled, task_id, name, message, ignore_result, options)
+                finally:
+                    pooled.release()
+        except EncodeError as exc:
+            serializer = options.get("serializer") or conf.task_serializer
+            raise explained(exc, name, args, kwargs, serializer, task_type) from exc
         result = (result_cls or self.AsyncResult)(task_id)
         result.ignored = bool(ignore_result)
         if add_to_parent and parent is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from kombu import serialization
-from kombu.exceptions import OperationalError
+from kombu.exceptions import EncodeError, OperationalError
 from kombu.utils.uuid import uuid
 
 from taskq import _state, states
@@ -18,6 +18,7 @@ from taskq._state import _task_stack
 from taskq.app.annotations import resolve_all as resolve_all_annotations
 from taskq.app.context import Context
 from taskq.app.registry import _unpickle_task_v2
+from taskq.app.unserialisable import explained
 from taskq.canvas import _chain, group, signature
 from taskq.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
 from taskq.local import class_property
@@ -169,6 +170,9 @@ class Task(Generic[P, R]):
         for attribute, setting in cls.from_config:
             if getattr(cls, attribute, None) is None:
                 setattr(cls, attribute, conf[setting])
+        for attribute in ("acks_on_failure", "acks_on_timeout"):
+            if getattr(cls, attribute) is None:
+                setattr(cls, attribute, cls.acks_on_failure_or_timeout)
         if not was_bound:
             cls.annotate()
             cls.request_stack = LocalStack()
@@ -314,7 +318,10 @@ class Task(Generic[P, R]):
         Arguments go through the serializer, so that what would fail on the wire fails here too.
         """
         serializer = options.get("serializer") or self.app.conf.task_serializer
-        content_type, encoding, data = serialization.dumps((args, kwargs), serializer)
+        try:
+            content_type, encoding, data = serialization.dumps((args, kwargs), serializer)
+        except EncodeError as exc:
+            raise explained(exc, self.name, args, kwargs, serializer, self) from exc
         args, kwargs = serialization.loads(data, content_type, encoding, accept=[content_type])
         with denied_join_result():
             return self.apply(
@@ -365,6 +372,7 @@ class Task(Generic[P, R]):
         retries = retries or 0
         throw = app.either("task_eager_propagates", throw)
         task = app.tasks[self.name]
+        limits = options.get("time_limit"), options.get("soft_time_limit")
         request = {
             "id": task_id,
             "task": self.name,
@@ -378,18 +386,13 @@ class Task(Generic[P, R]):
             "callbacks": maybe_list(link),
             "errbacks": maybe_list(link_error),
             "headers": headers,
-            "timelimit": (options.get("time_limit"), options.get("soft_time_limit")),
-            "time_limit": options.get("time_limit"),
-            "soft_time_limit": options.get("soft_time_limit"),
+            "timelimit": limits if limits != (None, None) else None,
+            "time_limit": limits[0],
+            "soft_time_limit": limits[1],
             "ignore_result": options.get("ignore_result", False),
             "group": options.get("group_id"),
             "group_index": options.get("group_index"),
             "shadow": options.get("shadow"),
-            "stamped_headers": options.get("stamped_headers"),
-            "stamps": {
-                header: maybe_list(options.get(header))
-                for header in (options.get("stamped_headers") or ())
-            },
             "replaced_task_nesting": options.get("replaced_task_nesting", 0),
             "delivery_info": {
                 "is_eager": True,
@@ -400,11 +403,11 @@ class Task(Generic[P, R]):
         }
         if "expires" in options and options["expires"] is not None:
             request["expires"] = options["expires"]
-        if headers:
-            stamped = headers.get("stamped_headers")
+        for source in (options, headers or {}):
+            stamped = source.get("stamped_headers")
             if stamped:
                 request["stamped_headers"] = stamped
-                request["stamps"] = {name: maybe_list(headers.get(name)) for name in stamped}
+                request["stamps"] = {name: maybe_list(source.get(name)) for name in stamped}
         tracer = build_tracer(task.name, task, eager=True, propagate=throw, app=self._get_app())
         returned = tracer(task_id, args, kwargs, request)
         value = returned.retval

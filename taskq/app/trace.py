@@ -474,7 +474,7 @@ class Tracer:
         *,
         call_errbacks: bool = True,
     ) -> tuple[TraceInfo, Any]:
-        if self.propagate and state != RETRY:
+        if self.propagate:
             raise exc
         failure = self.Info(state, exc)
         einfo = failure.handle_error_state(
@@ -531,7 +531,7 @@ class Tracer:
         if self.on_success is not None:
             self.on_success(retval, uuid, args, kwargs)
         if signals.task_success.receivers:
-            send_success(sender=self.task, result=retval)
+            send_success(sender=self.task, result=retval, runtime=runtime)
         if logger.isEnabledFor(logging.INFO):
             context = {
                 "id": uuid,

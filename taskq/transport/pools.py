@@ -75,7 +75,10 @@ class ProducerPool(_KombuProducerPool):
 
     def release(self, resource: Any) -> None:
         """Take a producer back."""
-        if not self.limit or self._closed or resource._channel is None:
+        connection = resource.__connection__
+        # An error inside ``with producer`` has closed the connection: its channel is of no use.
+        broken = connection is not None and connection._closed
+        if not self.limit or self._closed or broken or resource._channel is None:
             super().release(resource)
             return
         self._ready.append(resource)

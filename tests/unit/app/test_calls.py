@@ -1,0 +1,67 @@
+"""Calling tasks: what is checked before anything is sent, and what is said when it can't be."""
+
+from __future__ import annotations
+
+import pytest
+from kombu.exceptions import EncodeError
+
+from taskq import TaskQ, chord, group
+
+
+@pytest.fixture
+def app(unique):
+    app = TaskQ("calls", broker="memory://", backend="cache+memory://", set_as_current=False)
+    app.conf.task_default_queue = unique
+    return app
+
+
+def waiting(app) -> int:
+    """Return the number of messages in the app's queue."""
+    with app.connection_for_read() as connection:
+        return connection.default_channel.queue_declare(
+            app.conf.task_default_queue, passive=False
+        ).message_count
+
+
+class User:
+    """Nothing that JSON knows."""
+
+
+@pytest.fixture
+def greet(app):
+    @app.task(name="greet", shared=False)
+    def greet(user, times=1, **more):
+        return user
+
+    return greet
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "place"),
+    [
+        ((User(),), {}, r"argument 'user' \(args\[0\]\) is of type User"),
+        ((1, [2, {"who": User()}]), {}, r"argument 'times' \(args\[1\]\[1\]\['who'\]\) is of type"),
+        ((1,), {"other": User()}, r"argument kwargs\['other'\] is of type User"),
+    ],
+)
+def test_the_argument_that_can_not_be_serialised_is_named(app, greet, args, kwargs, place):
+    with pytest.raises(EncodeError, match=f"Can't send greet: {place}.*serializer 'json'"):
+        greet.apply_async(args, kwargs)
+    assert waiting(app) == 0
+
+
+def test_also_in_eager_mode(app, greet):
+    app.conf.task_always_eager = True
+    with pytest.raises(EncodeError, match=r"greet: argument 'user'.*'json'"):
+        greet.delay(User())
+
+
+@pytest.mark.parametrize("limit", [0, None, 1, 10])
+def test_an_error_while_sending_a_group_leaves_the_pool_usable(app, greet, limit):
+    app.conf.broker_pool_limit = limit
+    greet.delay(1)
+    for broken in (group([greet.s(1), greet.s(User())]), chord([greet.s(User())], greet.s())):
+        with pytest.raises(EncodeError):
+            broken.apply_async()
+    greet.delay(2)
+    group([greet.s(3), greet.s(4)]).apply_async()
