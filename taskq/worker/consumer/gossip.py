@@ -27,6 +27,8 @@ logger = get_logger("celery.worker.consumer.gossip")
 
 #: Elections under way or answered late that are remembered; the oldest go first.
 ELECTIONS_MAX = 1000
+#: Seconds to wait for requests of all known workers before those that came are answered.
+ANSWER_AFTER = 0.5
 #: Version of the election's messages.
 CONSENSUS_VERSION = 1
 
@@ -97,6 +99,8 @@ class Gossip(bootsteps.ConsumerStep):
         #: Id of an election -> heap of (clock, node, topic, action); id -> who has answered.
         self.consensus_requests = LRUCache(ELECTIONS_MAX)
         self.consensus_replies = LRUCache(ELECTIONS_MAX)
+        #: Id of an election -> requests not answered yet.
+        self._unanswered = LRUCache(ELECTIONS_MAX)
         #: Routing key of an event -> its handler; topic of an election -> what the winner does.
         self.event_handlers: dict[str, Handler] = {
             "worker.elect": self.on_elect,
@@ -132,7 +136,20 @@ class Gossip(bootsteps.ConsumerStep):
         requests = self.consensus_requests.setdefault(id_, [])
         # The last item never decides the order: two requests of one node may be alike.
         heappush(requests, (clock, f"{hostname}.{pid}", topic, _Action(action)))
-        self.dispatcher.send("worker-elect-ack", id=id_)
+        self._unanswered[id_] = self._unanswered.get(id_, 0) + 1
+        if len(requests) > self._others():
+            self._answer(id_)
+        else:
+            # An early answer has Celery's workers decide before they know of their own request.
+            self.timer.call_after(ANSWER_AFTER, self._answer, (id_,))
+
+    def _answer(self, id_: str) -> None:
+        for _ in range(self._unanswered.pop(id_, 0)):
+            self.dispatcher.send("worker-elect-ack", id=id_)
+
+    def _others(self) -> int:
+        """Return how many other workers are known to be alive."""
+        return sum(1 for _ in self.state.alive_workers())
 
     def on_elect_ack(self, event: dict[str, Any]) -> None:
         """A worker has answered a request; when enough have, the winner is known."""
@@ -141,7 +158,7 @@ class Gossip(bootsteps.ConsumerStep):
         if replies is None:
             return  # decided already, or not ours
         replies.append(event["hostname"])
-        others = sum(1 for _ in self.state.alive_workers())
+        others = self._others()
         requests = self.consensus_requests.get(id_, ())
         # The number of answers is the one that Celery's workers wait for: they must decide alike.
         if len(replies) < others or len(requests) < min(others + 1, 2):
