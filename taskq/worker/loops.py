@@ -15,7 +15,7 @@ from typing import Any
 from taskq.bootsteps import RUN
 from taskq.exceptions import WorkerLostError, WorkerTerminate
 from taskq.utils.log import get_logger
-from taskq.worker import state
+from taskq.worker import state, wakeup
 
 __all__ = ("asynloop", "synloop")
 
@@ -72,15 +72,16 @@ def asynloop(
     # What has arrived while the consumer was set up.
     flush()
     try:
-        while blueprint.state == RUN and obj.connection:
-            state.maybe_shutdown()
-            if qos.prev != qos.value:
-                qos.update()
-            try:
-                next(loop)
-            except StopIteration:
-                loop = hub.create_loop()
-            flush()
+        with wakeup.on_signals(hub):
+            while blueprint.state == RUN and obj.connection:
+                state.maybe_shutdown()
+                if qos.prev != qos.value:
+                    qos.update()
+                try:
+                    next(loop)
+                except StopIteration:
+                    loop = hub.create_loop()
+                flush()
     finally:
         loop.close()
 
