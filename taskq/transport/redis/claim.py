@@ -1,25 +1,26 @@
 """Claiming: messages come from the queue lists in batches, acknowledgements travel along.
 
 One `Claimer` per channel that consumes or gets from queues. It is driven from outside: `tick` when
-something may be to send, `on_readable` when its connection has something to read.
+something may be to send, `on_readable` when its connection has something to read, `deliver` when
+messages have come.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from kombu.log import get_logger
 from redis import exceptions
 
-from taskq.transport.redis import checks
-from taskq.transport.redis.lease import Lease, LeaseOptions, adopt
+from taskq.transport.redis import calls, checks, detached
+from taskq.transport.redis.calls import Call
+from taskq.transport.redis.consumers import NO_LISTS, Consumers, Selection
+from taskq.transport.redis.lease import Lease, LeaseOptions, Return
 from taskq.transport.redis.message import Message
-from taskq.transport.redis.resp import Argument, ErrorReply, Push, pack, pack_argument
+from taskq.transport.redis.resp import ErrorReply, Push, pack
 from taskq.transport.redis.scripts import script, unknown_script
 from taskq.transport.redis.wakeup import Wakeup
 from taskq.transport.redis.wire import Wire, readable
@@ -28,64 +29,10 @@ logger = get_logger(__name__)
 
 #: Messages claimed at once when the prefetch count is unlimited, and at most.
 UNLIMITED_BATCH, LARGEST_BATCH = 100, 500
-#: Most acknowledgements or parkings sent with one call.
-SETTLE_BATCH = 1000
-#: Combinations of lists whose packed names are kept.
-CACHE_SIZE = 256
 #: Seconds between two attempts to go on after the connection broke, without telling anybody.
 RESUME_INTERVAL = 2.0
 
 CONNECTION_ERRORS = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
-
-
-@dataclass(slots=True)
-class Consumer:
-    """Who gets the messages of a queue.
-
-    - callbacks: by consumer tag; the last one gets the messages.
-    """
-
-    queue: str
-    no_ack: bool
-    callbacks: dict[str, Callable[[Message], Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class QueueList:
-    """One list of a consumed queue.
-
-    - name: the full key.
-    - ending: what stands behind the payload of its messages in `unacked`; empty for no_ack.
-    """
-
-    name: str
-    queue: str
-    ending: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Selection:
-    """Lists that a claim looks at, in order, with their names and endings packed."""
-
-    lists: Sequence[QueueList]
-    names: bytes
-    endings: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    """A call whose reply has not come yet.
-
-    - lists: that the claim looks at; None for a call that parks.
-    - settled: the tags it acknowledges or parks.
-    """
-
-    lists: Sequence[QueueList] | None
-    owner: str
-    first: int
-    wanted: int
-    settled: Sequence[str]
-    command: Callable[[bool], bytes]
 
 
 class Claimer:
@@ -111,23 +58,18 @@ class Claimer:
         self._keeper_wire = keeper_wire
         self._side_wire = side_wire
         self.wire = wire
-        wire.on_push = self._on_push
-        self.lease: Lease | None = None
-        self.consumers: dict[str, Consumer] = {}
         self.wakeup = Wakeup()
+        wire.on_push = self.wakeup.on_push
+        self.lease: Lease | None = None
+        self.consumers = Consumers(options.lists)
         #: Claimed messages not yet handed over: (payload, tag or None, queue).
         self.undelivered: deque[tuple[bytes, str | None, str]] = deque()
-        self._requests: deque[_Request] = deque()
-        self._places = pack_argument(options.keys.unacked)
-        self._places += pack_argument(options.keys.unacked_index)
-        #: Parkings whose call is not answered yet.
-        self._parking: dict[str, Any] = {}
+        self._places = calls.claim_places(options.keys.unacked, options.keys.unacked_index)
+        #: Calls that are not answered yet, the oldest first.
+        self._calls: deque[Call] = deque()
         self._claiming = False
-        self._lists: dict[str, list[QueueList]] = {}
-        self._selections: dict[tuple[str, ...], _Selection] = {}
         self._ready = False
         self._resumed = 0.0
-        self._lost_news: deque[frozenset[str]] = deque()
 
     # -- consumers --------------------------------------------------------------
 
@@ -135,47 +77,19 @@ class Claimer:
         self, queue: str, tag: str, callback: Callable[[Message], Any], *, no_ack: bool
     ) -> None:
         """Deliver the messages of a queue to a callback."""
-        consumer = self.consumers.get(queue)
-        if consumer is None or consumer.no_ack != no_ack:
-            consumer = self.consumers[queue] = Consumer(queue, no_ack)
-        consumer.callbacks[tag] = callback
-        self._relist()
+        self.consumers.add(queue, tag, callback, no_ack=no_ack)
+        self._watch()
 
     def remove_consumer(self, queue: str, tag: str) -> None:
         """Stop delivering to a callback; messages of a queue without any are given back."""
-        consumer = self.consumers.get(queue)
-        if consumer is None:
-            return
-        consumer.callbacks.pop(tag, None)
-        if not consumer.callbacks:
-            del self.consumers[queue]
-            self._relist()
+        if queue in self.consumers:
+            self.consumers.remove(queue, tag)
+            self._watch()
 
-    def _relist(self) -> None:
-        lists = self._options.lists
-        self._lists = {
-            queue: [self._queue_list(queue, step, no_ack=consumer.no_ack) for step in lists.steps]
-            for queue, consumer in self.consumers.items()
-        }
-        self._selections.clear()
-        self.wakeup.watch(
-            {entry.name for entries in self._lists.values() for entry in entries},
-            urgent={entries[0].name for entries in self._lists.values()},
-        )
+    def _watch(self) -> None:
+        self.wakeup.watch(self.consumers.list_names, urgent=self.consumers.urgent_names)
         if self.lease is not None:
-            self.lease.queues = set(self.consumers)
-
-    def _queue_list(self, queue: str, step: int, *, no_ack: bool) -> QueueList:
-        return QueueList(
-            name=self._options.lists.of_step(queue, step),
-            queue=queue,
-            ending="" if no_ack else _ending(queue),
-        )
-
-    @property
-    def _keeps(self) -> bool:
-        """Whether any consumer acknowledges, so that messages are held."""
-        return any(not consumer.no_ack for consumer in self.consumers.values())
+            self.lease.queues = self.consumers.queues
 
     # -- connection ---------------------------------------------------------------
 
@@ -184,30 +98,32 @@ class Claimer:
 
         - lease: a lease is needed, whatever the consumers.
         """
+        needed = lease or self.consumers.acknowledge
         if not self._ready or not self.wire.connected:
+            self._note_unanswered()
             self.wire.open()
             uptime = checks.check_server(self.wire)
             # What is written by hash must be executed, not refused, when nobody awaits the reply.
             script("claim").load(self.wire)
             script("park").load(self.wire)
-            self._sign_on(uptime)
+            self._sign_on(uptime, needed=needed)
             self.wakeup.start(self.wire)
             self._ready = True
-        if (lease or self._keeps) and self.lease is None:
+        elif needed and self.lease is None:
             self._sign_on(None, needed=True)
 
-    def _sign_on(self, uptime: float | None, *, needed: bool = False) -> None:
+    def _sign_on(self, uptime: float | None, *, needed: bool) -> None:
         """Get a lease, if messages are going to be held, and tell the server."""
-        if self.lease is None and (needed or self._keeps):
-            self.lease = adopt(self._options, self.consumers) or Lease(
+        if self.lease is None and needed:
+            self.lease = detached.adopt(self._options, self.consumers.queues) or Lease(
                 self._options, self._keeper_wire
             )
-            self.lease.queues = set(self.consumers)
+            self.lease.queues = self.consumers.queues
             self.lease.attach(self._channel)
         if self.lease is not None:
             self._await_replies()
-            self.lease.register(self.wire, server_uptime=uptime)
-            self.lease.start(self._lost_news.append)
+            self.lease.keeper.register(self.wire, server_uptime=uptime)
+            self.lease.keeper.start()
 
     @property
     def sock(self) -> Any:
@@ -227,18 +143,16 @@ class Claimer:
     def active(self) -> bool:
         """Whether there is anything to do: consumers, or messages to hand over or settle."""
         lease = self.lease
-        return bool(
-            self.consumers
-            or self.undelivered
-            or (lease is not None and (lease.acks or lease.parks))
-        )
+        unsent = lease is not None and (lease.acks or lease.parks)
+        return bool(self.consumers or self.undelivered or unsent)
 
     # -- the loop -------------------------------------------------------------------
 
     def tick(self) -> None:
         """Send what there is to send. Raises connection errors."""
-        if self._lost_news:
-            self._tell_lost()
+        lease = self.lease
+        if lease is not None and lease.lost_news:
+            self._tell_lost(lease)
         try:
             self._send_pending()
         except CONNECTION_ERRORS as exc:
@@ -247,22 +161,18 @@ class Claimer:
     def _send_pending(self) -> None:
         # A consumer that acknowledges may have come after the connection: nothing may be claimed
         # for it in nobody's name.
-        if self.consumers and (not self.wire.connected or (self.lease is None and self._keeps)):
+        unleased = self.lease is None and self.consumers.acknowledge
+        if self.consumers and (unleased or not self.wire.connected):
             self.connect()
         lease = self.lease
         if not self._claiming:
             wanted = self._wanted()
-            if wanted and not self._requests and not self.wakeup.urgent:
-                self._look_for_urgent()
+            if wanted and not self._calls and not self.wakeup.urgent and readable(self.wire.sock):
+                self._receive()  # hear of more urgent messages before others are claimed
             if wanted or (lease is not None and lease.acks):
                 self._send_claim(wanted)
         if lease is not None and lease.parks:
-            self._send_parks()
-
-    def _look_for_urgent(self) -> None:
-        """Before less urgent messages are claimed, hear whether others have come meanwhile."""
-        if readable(self.wire.sock):
-            self._receive()
+            self._send_parks(lease)
 
     def on_readable(self) -> bool:
         """Read what has come; False, because handing it over is up to the caller.
@@ -285,15 +195,19 @@ class Claimer:
         if lease is None:
             return frozenset()
         try:
-            if lease.doubtful:
-                self._await_replies()
-                lease.verify(self.wire)
-                self.wakeup.look()  # of what came back that way the server doesn't tell us
-            self.send_settled()
+            self._flush(lease)
         except CONNECTION_ERRORS as exc:
             self._resume(exc)
-            return self.flush()
-        return self._tell_lost() if self._lost_news else frozenset()
+            self._flush(lease)
+        return self._tell_lost(lease) if lease.lost_news else frozenset()
+
+    def _flush(self, lease: Lease) -> None:
+        if lease.keeper.doubtful:
+            self.connect()
+            self._await_replies()
+            lease.keeper.verify(self.wire)
+            self.wakeup.look()  # of what came back that way the server doesn't tell us
+        self.send_settled()
 
     def send_settled(self) -> None:
         """Write all buffered acknowledgements and parkings; reads nothing."""
@@ -305,51 +219,47 @@ class Claimer:
         while lease.acks:
             self._send_claim(0)
         while lease.parks:
-            self._send_parks()
+            self._send_parks(lease)
 
     def deliver(self, limit: int | None = None) -> int:
         """Hand claimed messages to their consumers; return how many.
 
         - limit: at most so many.
         """
-        undelivered, consumers, delivered = self.undelivered, self.consumers, 0
+        undelivered, callback_of, delivered = self.undelivered, self.consumers.callback, 0
         held = self.lease.held if self.lease is not None else {}
         while undelivered and delivered != limit:
             payload, tag, queue = undelivered.popleft()
-            consumer = consumers.get(queue)
-            if consumer is None:
+            if tag is not None and tag not in held:
+                continue  # given to others meanwhile
+            callback = callback_of(queue)
+            if callback is None:
                 self._give_back(payload, tag, queue)
                 continue
             message = Message.claimed(self._channel, payload, tag, queue)
             if tag is not None:
                 held[tag] = message
             delivered += 1
-            *_, callback = consumer.callbacks.values()
             callback(message)
         return delivered
 
     # -- settling -------------------------------------------------------------------
 
     def ack(self, tag: str) -> bool:
-        """Acknowledge a held message with the next call; return whether there is something to send.
+        """Acknowledge a held message with the next call; return whether there is anything to send.
 
         Logs a warning if it was given to others.
         """
         lease = self.lease
-        if lease is None:
+        if lease is None or not lease.settle(tag):
             return False
-        if lease.settle(tag):
-            lease.acks.append(tag)
-            return True
-        if tag in lease.lost:
-            lease.lost.discard(tag)
-            lease.report_lost([tag])
-        return False
+        lease.acks.append(tag)
+        return True
 
     def release(
         self, tags: Iterable[str], *, redelivered: bool = True, next_up: bool = True
     ) -> None:
-        """Put held messages back to their queues, at once. Raises connection errors.
+        """Put held messages back to their queues, at once; later, if the connection breaks.
 
         - redelivered: flag them as delivered before.
         - next_up: they are delivered before what waits in the queues, else after it.
@@ -358,12 +268,17 @@ class Claimer:
         if lease is None:
             return
         kept = [tag for tag in tags if lease.settle(tag)]
-        if kept:
+        if not kept:
+            return
+        try:
             with self._side_wire.lock:
                 self._side_wire.reopen_if_closed()
                 lease.restorer.restore(
                     self._side_wire, kept, redelivered=redelivered, next_up=next_up
                 )
+        except CONNECTION_ERRORS as exc:
+            logger.debug("Could not put messages back yet: %r", exc)
+            lease.return_later(Return(kept, redelivered=redelivered, next_up=next_up))
 
     def park(self, tag: str, delay: float) -> None:
         """Park a held message for so many seconds, with the next call.
@@ -372,27 +287,30 @@ class Claimer:
         """
         lease = self.lease
         message = lease.message(tag) if lease is not None else None
-        if lease is None or message is None:
+        if lease is None or (message is None and tag not in lease.lost):
             raise KeyError(f"This channel holds no message with the delivery tag {tag!r}")
-        if not lease.settle(tag):
-            lease.lost.discard(tag)
-            lease.report_lost([tag])
-            return
-        lease.parks[tag] = (
-            time.monotonic() + delay,
-            self._options.lists.of_priority(message.queue, message.properties.get("priority")),
-            len(_ending(message.queue)),
-        )
+        if lease.settle(tag):
+            lease.parks[tag] = lease.parking(message, time.monotonic() + delay)
 
     # -- getting one message -----------------------------------------------------------
 
     def get(self, queue: str, *, no_ack: bool) -> Message | None:
-        """Claim one message of a queue and wait for it; None if there is none."""
+        """Claim one message of a queue and wait for it; None if there is none.
+
+        Raises connection errors, and errors of the server.
+        """
+        try:
+            return self._get(queue, no_ack=no_ack)
+        except CONNECTION_ERRORS as exc:
+            self._resume(exc)
+            return self._get(queue, no_ack=no_ack)
+
+    def _get(self, queue: str, *, no_ack: bool) -> Message | None:
         self.connect(lease=not no_ack)
-        lists = [self._queue_list(queue, step, no_ack=no_ack) for step in self._options.lists.steps]
         self._await_replies()
         before = len(self.undelivered)
-        self._send(self._claim_request(_select(lists), 1))
+        selection = Selection.of(self.consumers.lists_of(queue, no_ack=no_ack))
+        self._send(calls.claim(self.lease, self._places, selection, 1))
         self._await_replies()
         if len(self.undelivered) == before:
             return None
@@ -405,14 +323,18 @@ class Claimer:
     # -- ending ----------------------------------------------------------------------
 
     def close(self) -> None:
-        """Give back what is held and disconnect. Raises connection errors, after `abandon`."""
+        """Give back what is held and disconnect. Raises errors, after `abandon`."""
         self.consumers.clear()
         try:
             self._await_replies()
-            self._return_unkept()
+            for payload, tag, queue in self.undelivered:
+                if tag is None:
+                    self._give_back(payload, tag, queue)
             if self.lease is not None:
                 self.wire.reopen_if_closed()
-                self.lease.close(self.wire)
+                self.lease.give_back(self.wire)
+                self.lease.keeper.stop(wait=True)
+                self.lease.keeper.sign_off(self.wire)
         except (*CONNECTION_ERRORS, exceptions.RedisError):
             self.abandon()
             raise
@@ -425,15 +347,8 @@ class Claimer:
         self.consumers.clear()
         self.undelivered.clear()
         self.wire.close()
-        if self.lease is not None:
+        if self.lease is not None and not self.lease.keeper.stopped:
             self.lease.detach()
-
-    def _return_unkept(self) -> None:
-        """Push messages back that nobody was given and that are not kept in `unacked`."""
-        for payload, tag, queue in self.undelivered:
-            if tag is None:
-                self._give_back(payload, tag, queue)
-        self.undelivered.clear()
 
     def _give_back(self, payload: bytes, tag: str | None, queue: str) -> None:
         """Return a message that came for a consumer that is gone: as if it had not been taken."""
@@ -444,162 +359,116 @@ class Claimer:
             self._side_wire.reopen_if_closed()
             self._side_wire.call(pack("RPUSH", self._options.lists.of_step(queue, 0), payload))
 
-    # -- requests ----------------------------------------------------------------------
+    # -- calls -------------------------------------------------------------------------
 
     def _wanted(self) -> int:
         """Return how many messages to ask for now."""
-        if not self.wakeup.may_have_messages or not self.consumers:
+        if not self.consumers or not self.wakeup.may_have_messages:
             return 0
         room: int | None = self._channel.qos.room
         if room is None:
             return int(self._channel.connection.unlimited_batch)
-        # Messages of consumers that don't acknowledge count until they are handed over.
-        return max(0, min(room - self._unkept(), LARGEST_BATCH))
-
-    def _unkept(self) -> int:
-        return sum(1 for _, tag, _ in self.undelivered if tag is None)
+        if self.undelivered:
+            # Those that nobody acknowledges count until they are handed over.
+            room -= sum(1 for _, tag, _ in self.undelivered if tag is None)
+        return max(0, min(room, LARGEST_BATCH))
 
     def _send_claim(self, wanted: int) -> None:
         if not self.wire.connected:
             self.connect()
-        selection = self._selection() if wanted else _NOTHING
-        self._send(self._claim_request(selection, wanted))
+        selection = NO_LISTS
+        if wanted:
+            selection = self.consumers.select(self.wakeup.dirty, self._channel._queue_cycle)
+        self._send(calls.claim(self.lease, self._places, selection, wanted))
 
-    def _claim_request(self, selection: _Selection, wanted: int) -> _Request:
-        """Return the call that claims from lists and takes buffered acknowledgements along."""
-        lease = self.lease
-        acks: list[str] = []
-        owner, first, fence = "", 0, ""
-        if lease is not None:
-            acks = lease.acks[:SETTLE_BATCH]
-            del lease.acks[: len(acks)]
-            owner, first = lease.owner, lease.next_number
-            fence = self._options.keys.fence + owner
-            lease.next_number += wanted
-        names = pack_argument(fence) + selection.names
-        values: list[Argument] = [owner, int(time.time()), wanted, first, len(acks), *acks]
-        arguments = self._places + b"".join(map(pack_argument, values)) + selection.endings
-        count = len(selection.lists)
-
-        def command(with_text: bool) -> bytes:
-            return script("claim").pack_parts(
-                names, 1 + count, arguments, 2 + len(values) + count, with_text=with_text
-            )
-
-        return _Request(selection.lists, owner, first, wanted, acks, command)
-
-    def _send_parks(self) -> None:
-        lease = self.lease
-        if lease is None:
-            return
+    def _send_parks(self, lease: Lease) -> None:
         if not self.wire.connected:
             self.connect()
-        tags = list(lease.parks)[:SETTLE_BATCH]
-        keys, values = lease.park_arguments(tags)
-        for tag in tags:
-            lease.wake_by(lease.parks[tag][0])
+        call = calls.park(lease)
+        lease.keeper.wake_by(min(parking.due for parking in (call.parks or {}).values()))
+        self._send(call)
 
-        def command(with_text: bool) -> bytes:
-            return script("park").pack(keys, values, with_text=with_text)
-
-        self._send(_Request(None, lease.owner, 0, 0, tags, command))
-        for tag in tags:
-            self._parking[tag] = lease.parks.pop(tag)
-
-    def _send(self, request: _Request, *, with_text: bool = False) -> None:
-        command = request.command(with_text)
-        with self.wire.lock:  # other threads may acknowledge; requests and replies stay in step
-            self._requests.append(request)
-            if request.wanted:
+    def _send(self, call: Call, *, with_text: bool = False) -> None:
+        command = call.pack(with_text=with_text)
+        with self.wire.lock:  # other threads may acknowledge; calls and replies stay in step
+            self._calls.append(call)
+            if call.wanted:
                 self._claiming = True
             self.wire.send(command)
-
-    def _selection(self) -> _Selection:
-        """Return the lists that may have messages, the most preferred first."""
-        dirty = self.wakeup.dirty
-        cycle = self._channel._queue_cycle
-        queues = cycle.consume(len(self.consumers)) if len(self.consumers) > 1 else self.consumers
-        lists = [
-            entry
-            for entries in zip(*(self._lists[queue] for queue in queues), strict=True)
-            for entry in entries
-            if entry.name in dirty
-        ]
-        names = tuple(entry.name for entry in lists)
-        selection = self._selections.get(names)
-        if selection is None:
-            if len(self._selections) >= CACHE_SIZE:
-                self._selections.clear()
-            selection = self._selections[names] = _select(lists)
-        return selection
 
     # -- replies -----------------------------------------------------------------------
 
     def _receive(self) -> None:
+        """Read once and take in all that came. Raises the first error among the replies."""
+        error: Exception | None = None
         for reply in self.wire.receive():
             if isinstance(reply, Push):
-                self._on_push(reply)
+                self.wakeup.on_push(reply)
+            elif isinstance(reply, ErrorReply):
+                error = self._on_error(self._answered(), reply) or error
             else:
-                self._on_reply(reply)
+                self._on_reply(self._answered(), reply)
+        if error is not None:
+            raise error
 
     def _await_replies(self) -> None:
         """Wait until every call is answered: the wire is free then."""
-        while self._requests:
+        while self._calls:
             self._receive()
 
-    def _on_push(self, message: Push) -> None:
-        self.wakeup.on_push(message)
-
-    def _on_reply(self, reply: Any) -> None:
-        request = self._requests.popleft()
-        if request.wanted:
+    def _answered(self) -> Call:
+        call = self._calls.popleft()
+        if call.wanted:
             self._claiming = False
-        if isinstance(reply, ErrorReply):
-            self._on_error(request, reply)
-        elif request.lists is None:
-            self._on_parked(request, reply)
-        else:
-            self._on_claimed(request, reply)
+        return call
 
-    def _on_error(self, request: _Request, reply: ErrorReply) -> None:
+    def _on_error(self, call: Call, reply: ErrorReply) -> Exception | None:
         if unknown_script(reply):
-            self._send(request, with_text=True)
-            return
-        self._take_back(request)
-        self.wakeup.rest()
-        raise self.wire.error(reply)
-
-    def _on_parked(self, request: _Request, reply: bytes) -> None:
-        for tag in request.settled:
-            self._parking.pop(tag, None)
+            self._send(call, with_text=True)
+            return None
         if self.lease is not None:
-            self.lease.report_lost(reply.decode().split())
-            self.lease.unsure.difference_update(request.settled)
+            self.lease.take_back(call.acks, call.parks)
+        self.wakeup.rest()
+        return self.wire.error(reply)
 
-    def _on_claimed(self, request: _Request, reply: list[bytes]) -> None:
+    def _on_reply(self, call: Call, reply: Any) -> None:
         lease = self.lease
-        if lease is not None and (reply[1] or lease.unsure):
-            lease.report_lost(reply[1].decode().split())
-            lease.unsure.difference_update(request.settled)
-        if not request.wanted or request.lists is None:
-            return
-        if reply[0] == b"fenced":
+        if call.parks is not None:
             if lease is not None:
-                lease.fence(request.owner)
+                lease.settled(call.parks, reply.decode().split())
             return
-        dry, *counts = map(int, reply[0].split())
-        self.wakeup.on_claimed([entry.name for entry in request.lists[:dry]], len(reply) - 2)
-        position, number = 2, request.first
-        for entry, count in zip(request.lists, counts, strict=False):
-            for payload in reply[position : position + count]:
-                tag = f"{request.owner}:{number}" if entry.ending else None
+        counts, lost, *payloads = reply
+        if lease is not None and (lost or lease.unsure):
+            lease.settled(call.acks, lost.decode().split())
+        if not call.wanted:
+            return
+        if lease is not None and call.owner != lease.owner and call.owner:
+            return  # fenced meanwhile: others have what it claimed
+        if counts == b"fenced":
+            if lease is not None:
+                lease.fence(call.owner)
+            return
+        self._on_claimed(call, [int(count) for count in counts.split()], payloads)
+
+    def _on_claimed(self, call: Call, counts: list[int], payloads: list[bytes]) -> None:
+        """Take in claimed messages.
+
+        - counts: how many lists were found empty, then how many messages each list gave.
+        """
+        self.wakeup.on_claimed([entry.name for entry in call.lists[: counts[0]]], len(payloads))
+        held = self.lease.held if self.lease is not None else {}
+        arrived, number = iter(payloads), call.first
+        for entry, count in zip(call.lists, counts[1:], strict=False):
+            if not count:
+                continue
+            self._channel._queue_cycle.rotate(entry.queue)
+            for _ in range(count):
+                tag = None
+                if entry.ending:
+                    tag = f"{call.owner}:{number}"
+                    held[tag] = None
                 number += 1
-                if tag is not None and lease is not None:
-                    lease.held[tag] = None
-                self.undelivered.append((payload, tag, entry.queue))
-            if count:
-                self._channel._queue_cycle.rotate(entry.queue)
-            position += count
+                self.undelivered.append((next(arrived), tag, entry.queue))
 
     # -- breaks ------------------------------------------------------------------------
 
@@ -609,9 +478,8 @@ class Claimer:
         self.wire.close()
         self._ready = False
         now = time.monotonic()
-        if now - self._resumed < RESUME_INTERVAL or isinstance(
-            error, exceptions.AuthenticationError
-        ):
+        hopeless = isinstance(error, exceptions.AuthenticationError)
+        if hopeless or now - self._resumed < RESUME_INTERVAL:
             raise error
         self._resumed = now
         logger.warning("%s. Connecting again.", error)
@@ -619,45 +487,19 @@ class Claimer:
 
     def _note_unanswered(self) -> None:
         """Take back what was sent and not answered: it may or may not have been done."""
-        for request in self._requests:
-            self._take_back(request)
-            if request.wanted and request.owner and self.lease is not None:
-                self.lease.add_ghost(request.first, request.wanted)
-        self._requests.clear()
+        while self._calls:
+            call = self._calls.popleft()
+            if self.lease is not None:
+                self.lease.take_back(call.acks, call.parks)
+                if call.wanted and call.owner == self.lease.owner:
+                    self.lease.return_claim(call.first, call.wanted)
         self._claiming = False
 
-    def _take_back(self, request: _Request) -> None:
-        lease = self.lease
-        if lease is None:
-            return
-        lease.unsure.update(request.settled)
-        if request.lists is not None:
-            lease.acks[:0] = request.settled
-            return
-        for tag in request.settled:
-            lease.parks[tag] = self._parking.pop(tag)
-
-    def _tell_lost(self) -> frozenset[str]:
+    def _tell_lost(self, lease: Lease) -> frozenset[str]:
         """Pass on which held messages were given to others; return their tags."""
         lost: frozenset[str] = frozenset()
-        while self._lost_news:
-            lost |= self._lost_news.popleft()
+        while lease.lost_news:
+            lost |= lease.lost_news.popleft()
         if self._channel.on_lost is not None:
             self._channel.on_lost(lost)
         return lost
-
-
-def _ending(queue: str) -> str:
-    """Return what kombu's format has behind the payload: no exchange, and the queue as its key."""
-    return f', "", {json.dumps(queue)}]'
-
-
-def _select(lists: Sequence[QueueList]) -> _Selection:
-    return _Selection(
-        lists,
-        b"".join(pack_argument(entry.name) for entry in lists),
-        b"".join(pack_argument(entry.ending) for entry in lists),
-    )
-
-
-_NOTHING = _select([])

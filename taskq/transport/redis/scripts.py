@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from hashlib import sha1
 from pathlib import Path
 from typing import Any
@@ -68,12 +68,21 @@ class Script:
 
         Raises the server's error.
         """
+        return self.run(wire, partial(self.pack, keys, arguments))
+
+    def run(self, wire: Wire, pack: Callable[..., bytes]) -> Any:
+        """Run the script on a wire that nobody else waits on, and return its reply.
+
+        - pack: returns the command; called with ``with_text=True`` if the server asks for it.
+
+        Raises the server's error.
+        """
         try:
-            return wire.call(self.pack(keys, arguments))
+            return wire.call(pack())
         except exceptions.ResponseError as exc:
             if not str(exc).startswith("NOSCRIPT"):
                 raise
-        return wire.call(self.pack(keys, arguments, with_text=True))
+        return wire.call(pack(with_text=True))
 
 
 def unknown_script(reply: Any) -> bool:
