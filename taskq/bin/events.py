@@ -114,7 +114,8 @@ def _run_evtop(app: Any) -> None:
         if (exc.name or "").split(".")[0] not in {"textual", "rich"}:
             raise
         raise CommandError(NO_TUI) from exc
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    # It is drawn on stderr, so that output may be redirected.
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
         raise CommandError(NO_TERMINAL)
     _set_process_status("top")
     evtop(app=app)

@@ -295,3 +295,15 @@ def test_memory_commands(make_project: Callable[..., Project]) -> None:
         assert "rss" in inspect.memdump()["a@h"]
         answer = inspect.objgraph()["a@h"]
         assert "filename" in answer or "pip install objgraph" in answer["error"]
+
+
+def test_screen_says_what_it_needs(make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    done = project.run("-A", "proj", "events")
+    assert done.returncode == 1
+    assert "needs a terminal" in done.stderr or "pip install taskq[tui]" in done.stderr
+    (project.directory / "textual.py").write_text("raise ImportError('no', name='textual')")
+    (project.directory / "rich.py").write_text("raise ImportError('no', name='rich')")
+    done = project.run("-A", "proj", "events")
+    assert done.returncode == 1
+    assert "pip install taskq[tui]" in done.stderr
