@@ -21,7 +21,7 @@ from billiard.einfo import ExceptionInfo
 EXECUTOR = "tests.unit.concurrency.pool_support:execute"
 
 #: Tasks that are reported to take no time, so that several are written to a child at once.
-ALWAYS_SHORT = {"append"}
+ALWAYS_SHORT = {"append", "append_all"}
 
 _ids = count(1)
 
@@ -165,6 +165,12 @@ def append(path: str, line: str, seconds: float = 0.0) -> None:
     with Path(path).open("a") as file:
         file.write(f"{line}\n")
     time.sleep(seconds)
+
+
+def append_all(path: str, line: str, ballast: str) -> int:
+    """Append a line to a file; the message is large."""
+    append(path, line)
+    return len(ballast)
 
 
 def cleanup_on_exit(path: str, seconds: float) -> None:
