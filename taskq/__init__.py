@@ -15,18 +15,11 @@ if TYPE_CHECKING:
     from taskq.app import bugreport, shared_task
     from taskq.app.base import Celery, TaskQ
     from taskq.app.task import Task
-    from taskq.canvas import (
-        Signature,
-        chain,
-        chord,
-        chunks,
-        group,
-        maybe_signature,
-        signature,
-        subtask,
-        xmap,
-        xstarmap,
-    )
+    from taskq.canvas.chain import chain
+    from taskq.canvas.chord import chord
+    from taskq.canvas.chunks import chunks, xmap, xstarmap
+    from taskq.canvas.group import group
+    from taskq.canvas.signature import Signature, maybe_signature, signature, subtask
     from taskq.utils import uuid
     from taskq.version import VERSION, version_info, version_info_t
 
