@@ -10,7 +10,7 @@ from kombu import Consumer, Exchange, Queue
 from redis import Redis
 
 from taskq.transport import Connection
-from tests.integration.redis_support import Server, bodies_in, receiving, send, wait_for
+from tests.integration.redis_support import Receiver, Server, bodies_in, receiving, send, wait_for
 
 
 @pytest.fixture
@@ -323,3 +323,30 @@ def test_many_queues(redis_url, connection):
         receiver.turn(10)
         send(connection, "q77", "again")
         receiver.receive(201)
+
+
+def test_emptied_server_does_not_stop_the_wake_up_calls(redis_url, client):
+    with receiving(redis_url, "q", ack=True) as receiver, Connection(redis_url) as other:
+        receiver.turn(10)
+        client.flushall()
+        receiver.turn(10)
+        send(other, "q", 1)
+        started = time.monotonic()
+        receiver.receive(1)
+        assert time.monotonic() - started < 1
+
+
+def test_idle_herd_does_not_storm_the_server(redis_url, connection, client):
+    herd = [Receiver(redis_url, "q", prefetch=1, ack=True) for _ in range(5)]
+    for receiver in herd:
+        receiver.turn(5)
+    before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+    for number in range(20):
+        send(connection, "q", number)
+        while sum(len(receiver.messages) for receiver in herd) <= number:
+            for receiver in herd:
+                receiver.turn()
+    calls = client.info("commandstats")["cmdstat_evalsha"]["calls"] - before
+    assert calls < 20 * 5 * 1.5
+    for receiver in herd:
+        receiver.close()

@@ -444,3 +444,11 @@ def test_backend_can_be_pickled(app):
     assert again.url == app.backend.url
     again.store_result("id", 1, "SUCCESS")
     assert app.AsyncResult("id").get(timeout=5) == 1
+
+
+def test_reading_after_a_restart_succeeds_at_once(server):
+    app = make_app(server.url)
+    app.backend.store_result("id", 1, "SUCCESS")
+    server.stop()
+    server.start()
+    assert app.backend.get_task_meta("id", cache=False)["result"] == 1

@@ -1,15 +1,18 @@
-"""Redis behind TLS and behind Sentinel, as a broker."""
+"""Redis behind TLS and behind Sentinel, as broker and for results."""
 
 from __future__ import annotations
 
 import shutil
 import ssl
 import subprocess
+import threading
 import time
+import uuid
 
 import pytest
 from redis import Redis
 
+from taskq import TaskQ
 from taskq.transport import Connection
 from tests.integration.redis_support import Server, receiving, send, wait_for
 from tests.services import free_port
@@ -54,8 +57,19 @@ def test_tls(tmp_path, certificate):
             )
         with receiving(f"{url}?ssl_cert_reqs=none", "q", prefetch=50, ack=True) as receiver:
             assert receiver.receive(50) == list(range(50))
+        app = TaskQ("tls", backend=f"{url}?ssl_cert_reqs=required&ssl_ca_certs={cert}",
+                    set_as_current=False)  # fmt: skip
+        check_results(app)
     finally:
         server.stop()
+
+
+def check_results(app):
+    """Store a result while it is waited for."""
+    task_id = uuid.uuid4().hex
+    timer = threading.Timer(0.1, app.backend.store_result, (task_id, "x" * 100_000, "SUCCESS"))
+    timer.start()
+    assert app.AsyncResult(task_id).get(timeout=10) == "x" * 100_000
 
 
 class Sentinel:
@@ -103,6 +117,9 @@ def test_sentinel_and_failover(tmp_path):
             send(connection, "q", 1, 2)
             assert connection.default_channel.basic_get("q").payload == 1
             wait_for(lambda: replica.client().hlen("unacked") == 1)
+        app = TaskQ("sentinel", backend=url, set_as_current=False)
+        app.conf.result_backend_transport_options = options
+        check_results(app)
         with receiving(url, "q", **options) as receiver:
             assert receiver.receive(2) == [1, 2]
             time.sleep(0.5)  # replicated
@@ -115,6 +132,7 @@ def test_sentinel_and_failover(tmp_path):
             for message in receiver.messages:
                 message.ack()
             wait_for(lambda: receiver.turn() or not replica.client().exists("unacked", "q"))
+        check_results(app)
     finally:
         sentinel.stop()
         primary.stop()

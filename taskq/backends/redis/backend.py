@@ -176,6 +176,16 @@ class RedisBackend(KeyValueStoreBackend):
             replies: list[Any] = wire.call_many(b"".join(commands), len(commands))
             return replies
 
+    def _again(self, command: bytes) -> Any:
+        """Call a command that may be sent twice; a connection may have gone since its last use."""
+        try:
+            return self.call(command)
+        except CONNECTION_ERRORS as exc:
+            if not self.exception_safe_to_retry(exc):
+                raise
+        self._wires.close()
+        return self.call(command)
+
     def run(self, script: Script, keys: Sequence[Argument], arguments: Sequence[Argument]) -> Any:
         """Run a script and return its reply, again while the server is away."""
         return self.ensure(self._run, (script, keys, arguments))
@@ -215,11 +225,11 @@ class RedisBackend(KeyValueStoreBackend):
 
     def get(self, key: Any) -> Any:
         """Return the value under a key, None if there is none."""
-        return self.call(pack("GET", key))
+        return self._again(pack("GET", key))
 
     def mget(self, keys: Sequence[Any]) -> Any:
         """Return the values under keys, in their order."""
-        return self.call(pack("MGET", *keys)) if keys else []
+        return self._again(pack("MGET", *keys)) if keys else []
 
     def set(self, key: Any, value: Any, expires: Any = None, **retry_policy: Any) -> Any:
         """Store a value, and publish it under its key.
@@ -237,13 +247,13 @@ class RedisBackend(KeyValueStoreBackend):
 
     def _set(self, key: Any, value: Any, expires: Any = None) -> None:
         value = _checked(value)
-        seconds = int(self.expires if expires is None else expires) if self.expires else 0
+        seconds = int((self.expires if expires is None else expires) or 0)
         store = pack("SETEX", key, seconds, value) if seconds else pack("SET", key, value)
         self.call_many([pack("MULTI"), store, pack("PUBLISH", key, value), pack("EXEC")])
 
     def delete(self, key: Any) -> None:
         """Delete a key."""
-        self.call(pack("DEL", key))
+        self._again(pack("DEL", key))
 
     def incr(self, key: Any) -> int:
         """Add one to the number under a key and return it."""
@@ -251,7 +261,7 @@ class RedisBackend(KeyValueStoreBackend):
 
     def expire(self, key: Any, value: Any) -> Any:
         """Have a key deleted in `value` seconds."""
-        return self.call(pack("EXPIRE", key, int(value)))
+        return self._again(pack("EXPIRE", key, int(value)))
 
     # -- states -----------------------------------------------------------------------
 

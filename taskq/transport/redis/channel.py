@@ -165,7 +165,7 @@ class Channel(kombu_redis.Channel):
         try:
             self.publisher.publish(message, exchange, routing_key)
         except CONNECTION_ERRORS:
-            self.connection.broken = True
+            self._broke()
             raise
 
     def basic_publish_many(self, messages: Iterable[Prepared]) -> None:
@@ -173,8 +173,13 @@ class Channel(kombu_redis.Channel):
         try:
             self.publisher.publish_many(messages)
         except CONNECTION_ERRORS:
-            self.connection.broken = True
+            self._broke()
             raise
+
+    def _broke(self) -> None:
+        """Take note that a connection failed: what is held stays ours when this is closed."""
+        if self.connection is not None:
+            self.connection.broken = True
 
     def create_publish_batch(self, max_size: int) -> PublishBatch:
         """Return a batch for ``kombu.Producer.batch``."""

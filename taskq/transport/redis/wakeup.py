@@ -108,14 +108,14 @@ class Wakeup:
         )
 
     def on_push(self, message: Push) -> None:
-        """Take in an invalidation: names of keys, or nothing when the database was emptied."""
-        if message and message[0] == b"invalidate":
-            names = message[1]
-            if names is None:
-                return
-            self.dirty |= self._watched.intersection(
-                name.decode(errors="replace") for name in names
-            )
+        """Take in an invalidation: names of keys, or nothing when the server was emptied."""
+        if not message or message[0] != b"invalidate":
+            return
+        if message[1] is None:
+            self.look()
+        else:
+            names = {name.decode(errors="replace") for name in message[1]}
+            self.dirty |= self._watched & names
 
     def on_claimed(self, empty: Iterable[str], found: int) -> None:
         """Take in what a claim has found: lists that are empty now, and a number of messages."""

@@ -38,7 +38,9 @@ def test_lists_are_looked_at_until_found_empty_and_again_when_written_to():
     assert not wakeup.may_have_messages
     wakeup.on_push(Push([b"invalidate", [b"b"]]))
     assert wakeup.dirty == {"b"}
-    wakeup.on_push(Push([b"invalidate", None]))
+    wakeup.on_claimed(["b"], 0)
+    wakeup.on_push(Push([b"invalidate", None]))  # FLUSHALL
+    assert wakeup.dirty == {"a", "b"}
 
 
 def test_without_word_of_the_server_lists_are_looked_at_again_soon():
