@@ -9,6 +9,7 @@ import os
 import sys
 import threading
 import weakref
+from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -162,9 +163,14 @@ def _set_task_join_will_block(blocks: bool) -> None:
     _task_join_will_block = blocks
 
 
+#: What this thread or task says in place of the process: see `taskq.result.guards`.
+_join_override: ContextVar[bool | None] = ContextVar("taskq_join_override", default=None)
+
+
 def task_join_will_block() -> bool:
     """Return True inside a task of a pool where waiting for another task could wait forever."""
-    return _task_join_will_block
+    override = _join_override.get()
+    return _task_join_will_block if override is None else override
 
 
 # -- explicit apps: code that must never fall back can be traced

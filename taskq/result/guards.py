@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from taskq._state import _set_task_join_will_block, task_join_will_block
+from taskq._state import _join_override, task_join_will_block
 
 __all__ = ("E_WOULDBLOCK", "allow_join_result", "assert_will_not_block", "denied_join_result")
 
@@ -28,20 +28,19 @@ def assert_will_not_block() -> None:
 @contextmanager
 def allow_join_result() -> Iterator[None]:
     """Let the body of the ``with`` statement wait for results inside a task."""
-    before = task_join_will_block()
-    _set_task_join_will_block(False)
+    # For this thread alone: tasks beside it in a pool of threads have not asked for it.
+    token = _join_override.set(False)
     try:
         yield
     finally:
-        _set_task_join_will_block(before)
+        _join_override.reset(token)
 
 
 @contextmanager
 def denied_join_result() -> Iterator[None]:
     """Refuse waiting in the body of the ``with`` statement, as inside a task."""
-    before = task_join_will_block()
-    _set_task_join_will_block(True)
+    token = _join_override.set(True)
     try:
         yield
     finally:
-        _set_task_join_will_block(before)
+        _join_override.reset(token)

@@ -9,7 +9,9 @@ from kombu.asynchronous import Hub as _Hub
 from kombu.asynchronous import get_event_loop, set_event_loop
 
 from taskq import bootsteps
+from taskq._state import _set_task_join_will_block
 from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
 from taskq.worker import state
 
@@ -18,6 +20,11 @@ __all__ = ("Beat", "Consumer", "Hub", "Pool", "StateDB", "Timer")
 logger = get_logger("celery.worker")
 
 GREEN_POOLS = {"eventlet", "gevent"}
+
+ERR_B_GREEN = (
+    "worker -B does not work with the pools of greenlets, eventlet and gevent: "
+    "run 'taskq beat' beside the worker"
+)
 
 
 class Timer(bootsteps.Step):
@@ -96,6 +103,8 @@ class Pool(bootsteps.StartStopStep):
 
     def start(self, w: Any) -> None:
         """Start the pool and let it take part in the loop."""
+        # Before it starts: what it forks takes this over.
+        _set_task_join_will_block(w.pool.task_join_will_block)
         w.pool.start()
         w.pool.register_with_event_loop(w.hub)
 
@@ -115,20 +124,30 @@ class Pool(bootsteps.StartStopStep):
 
 
 class Beat(bootsteps.StartStopStep):
-    """Beat inside the worker (``-B``)."""
+    """Beat inside the worker (``-B``), as a process of its own."""
 
     label = "Beat"
     conditional = True
+    requires = (Hub,)
 
     def __init__(self, w: Any, beat: bool = False, **kwargs: Any) -> None:
         self.enabled = w.beat = beat
         w.beat = None
-        if beat:
-            raise ImproperlyConfigured(
-                "worker -B: beat is not available in this version of taskq; run 'celery beat' "
-                "beside the worker, its messages are understood"
-            )
         super().__init__(w, beat=beat, **kwargs)
+
+    def create(self, w: Any) -> Any:
+        """Make the process; it is started with the worker.
+
+        Raises ImproperlyConfigured with pools of greenlets, which patch what processes need.
+        """
+        if w.pool_cls.__module__.rpartition(".")[2] in GREEN_POOLS:
+            raise ImproperlyConfigured(ERR_B_GREEN)
+        # Only workers that run beat import it.
+        embedded = symbol_by_name("taskq.beat:EmbeddedService")
+        service = w.beat = embedded(
+            w.app, schedule_filename=w.schedule_filename, scheduler_cls=w.scheduler
+        )
+        return service
 
 
 class StateDB(bootsteps.Step):

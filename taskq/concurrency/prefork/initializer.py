@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 from taskq import signals
+from taskq._state import _set_task_join_will_block
 from taskq.app import trace
 from taskq.platforms import set_mp_process_title
 from taskq.platforms import signals as os_signals
@@ -39,6 +40,7 @@ def process_initializer(app: Any, hostname: str | None) -> None:
     app.set_default()
     app.finalize()
     trace.setup_worker_optimizations(app, hostname)
+    _set_task_join_will_block(True)
     signals.worker_process_init.send(sender=None)
 
 
