@@ -51,7 +51,17 @@ def takes_request(app: Any, signature: Any) -> bool:
         return False
     task = app.tasks[signature.task]
     given = () if signature.immutable else signature.args
+    if _is_bound(task):
+        # One that can do with the id is sent: it has a request of its own then, and can retry.
+        return needed_positions(task.run, given, signature.kwargs) > 1
     return free_positions(task.run, given, signature.kwargs) > 1
+
+
+def _is_bound(task: Any) -> bool:
+    """Tell whether a task is a function that was decorated with ``bind=True``."""
+    if not getattr(task, "_decorated", False):
+        return False
+    return not isinstance(inspect.getattr_static(type(task), "run", None), staticmethod)
 
 
 def free_positions(fun: Callable[..., Any], args: Iterable[Any], kwargs: dict[str, Any]) -> float:
@@ -61,6 +71,16 @@ def free_positions(fun: Callable[..., Any], args: Iterable[Any], kwargs: dict[st
         return float("inf")
     positional = [each.name for each in parameters if each.kind in POSITIONAL]
     return sum(name not in kwargs for name in positional) - len(tuple(args))
+
+
+def needed_positions(fun: Callable[..., Any], args: Iterable[Any], kwargs: dict[str, Any]) -> int:
+    """Return how many positional arguments `fun` needs besides `args` and `kwargs`."""
+    needed = [
+        each.name
+        for each in inspect.signature(fun).parameters.values()
+        if each.kind in POSITIONAL and each.default is inspect.Parameter.empty
+    ]
+    return sum(name not in kwargs for name in needed) - len(tuple(args))
 
 
 def call_errback(signature: Any, request: Any, exc: BaseException, traceback: Any) -> None:

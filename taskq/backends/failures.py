@@ -44,11 +44,17 @@ def exception_to_stored(
         pickleable: BaseException = get_pickleable_exception(exc)
         return pickleable
     cls = type(exc)
-    return {
+    stored = {
         "exc_type": getattr(cls, "__qualname__", cls.__name__),
         "exc_message": ensure_serializable(exc.args, encode),
         "exc_module": to_wire_module(cls.__module__),
     }
+    if isinstance(exc, BaseExceptionGroup):
+        # Beside what Celery reads, for it makes no groups of stored data.
+        stored["exc_group"] = [
+            exception_to_stored(part, serializer, encode) for part in exc.exceptions
+        ]
+    return stored
 
 
 def exception_from_stored(stored: Any, serializer: str) -> BaseException | None:
@@ -77,10 +83,24 @@ def build_exception(stored: Any) -> BaseException:
         return Exception(stored)
     cls = find_exception_class(stored.get("exc_module"), from_utf8(stored["exc_type"]), stored)
     message = stored.get("exc_message", "")
+    if stored.get("exc_group") and issubclass(cls, BaseExceptionGroup):
+        message = [message[0], [build_exception(part) for part in stored["exc_group"]]]
     try:
         return cls(*message) if isinstance(message, (tuple, list)) else cls(message)
     except Exception:  # its __init__ wants other arguments than it left in `args`
+        return without_init(cls, message)
+
+
+def without_init(cls: type[BaseException], message: Any) -> BaseException:
+    """Return an exception of this class that only has its `args`, or one that describes it."""
+    args = tuple(message) if isinstance(message, (tuple, list)) else (message,)
+    try:
+        made = cls.__new__(cls, *args)
+        made.args = args
+        str(made)
+    except Exception:  # its text needs more than `args`
         return Exception(f"{cls}({message})")
+    return made
 
 
 def find_exception_class(module: str | None, name: str, stored: Any) -> type[BaseException]:

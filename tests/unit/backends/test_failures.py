@@ -10,6 +10,17 @@ import pytest
 from taskq.exceptions import ChordError, SecurityError, TaskRevokedError
 
 
+class Telling(Exception):
+    """Its text is made of attributes."""
+
+    def __init__(self, host: str, port: int) -> None:
+        super().__init__(host)
+        self.port = port
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}:{self.port}"
+
+
 class Wanting(Exception):
     """Its constructor wants more than it leaves in `args`."""
 
@@ -63,10 +74,26 @@ def test_arguments_that_cannot_be_serialized_become_text(backend: Any) -> None:
     assert "object object" in found.args[1]
 
 
-def test_a_class_with_other_arguments_comes_back_as_text(backend: Any) -> None:
+def test_a_class_with_other_arguments_comes_back_with_its_args(backend: Any) -> None:
     found = round_trip(backend, Wanting(7, "why"))
-    assert "Wanting" in str(found)
+    assert type(found) is Wanting
     assert "7" in str(found)
+
+
+def test_a_class_whose_text_needs_attributes_comes_back_as_text(backend: Any) -> None:
+    found = round_trip(backend, Telling("host", 80))
+    assert type(found) is Exception
+    assert "Telling" in str(found)
+
+
+def test_groups_keep_their_members(backend: Any) -> None:
+    found = round_trip(
+        backend, ExceptionGroup("two", [ValueError(1), ExceptionGroup("in", [Wanting(7, "why")])])
+    )
+    assert type(found) is ExceptionGroup
+    assert found.message == "two"
+    assert [type(each) for each in found.exceptions] == [ValueError, ExceptionGroup]
+    assert type(found.exceptions[1].exceptions[0]) is Wanting
 
 
 def test_a_class_that_is_not_here_comes_back_by_name(backend: Any) -> None:

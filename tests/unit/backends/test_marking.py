@@ -33,6 +33,10 @@ def tasks(app: TaskQ, calls: Calls) -> TaskQ:
     def bound(self: Any, request: Any, exc: BaseException, traceback: str) -> None:
         calls.append(("bound", request.id))
 
+    @app.task(name="retrying", shared=False, bind=True)
+    def retrying(self: Any, *args: Any) -> None:
+        calls.append(("retrying", *args, self.request.id is not None))
+
     @app.task(name="anything", shared=False)
     def anything(*args: Any) -> None:
         calls.append(("anything", len(args)))
@@ -67,6 +71,7 @@ def fail(app: TaskQ, *errbacks: Any, **kwargs: Any) -> None:
     [
         ("new", ("new", "a", "ValueError('x')", "tb")),
         ("bound", ("bound", "a")),
+        ("retrying", ("retrying", "a", True)),
         ("anything", ("anything", 3)),
         ("old", ("old", "a")),
     ],
