@@ -487,6 +487,16 @@ def pool_restart(
     return ok("reload started")
 
 
+@control_command(args=[("max", int), ("min", int)], signature="[max [min]]")
+def autoscale(state: Any, max: int | None = None, min: int | None = None) -> Any:
+    """Change between how many processes the pool may vary."""
+    autoscaler = state.consumer.controller.autoscaler
+    if autoscaler is None:
+        raise ValueError("Autoscale not enabled: start the worker with --autoscale=max,min")
+    most, least = autoscaler.update(max, min)
+    return ok(f"autoscale now max={most} min={least}")
+
+
 @control_command()
 def shutdown(state: Any, msg: str = "Got shutdown from remote", **kwargs: Any) -> Any:
     """Shut the worker down, warmly."""

@@ -58,6 +58,8 @@ def asynloop(
     - heartbeat: AMQP heartbeat in seconds.
     """
     consumer.on_message = obj.create_task_handler()
+    if obj.controller is not None:
+        obj.controller.register_with_event_loop(hub)
     obj.register_with_event_loop(hub)
     if heartbeat:
         _enable_amqheartbeats(hub.timer, connection, rate=hbrate)
@@ -103,6 +105,8 @@ def synloop(
     Parameters are those of `asynloop`.
     """
     consumer.on_message = obj.create_task_handler()
+    if obj.controller is not None:
+        obj.controller.register_with_event_loop(hub)
     obj.register_with_event_loop(hub)
     if heartbeat:
         _enable_amqheartbeats(hub.timer, connection, rate=hbrate)

@@ -79,6 +79,7 @@ class WorkController:
             "taskq.worker.components:Timer",
             "taskq.worker.components:StateDB",
             "taskq.worker.components:Consumer",
+            "taskq.worker.autoscale:WorkerComponent",
         }
 
     def __init__(self, app: Any = None, hostname: str | None = None, **kwargs: Any) -> None:
