@@ -8,11 +8,13 @@ from __future__ import annotations
 from taskq.bin.group import Row
 
 COMMANDS = {
+    "beat": Row("taskq.bin.beat:beat", "Send periodic tasks when they are due."),
     "call": Row("taskq.bin.call:call", "Send a task by name."),
     "control": Row("taskq.bin.control:control", "Change something in running workers."),
     "events": Row("taskq.bin.events:events", "Watch workers and tasks."),
     "inspect": Row("taskq.bin.control:inspect", "Ask running workers about themselves."),
     "list": Row("taskq.bin.list:list_", "Show what the broker has."),
+    "multi": Row("taskq.bin.multi:multi", "Start and stop several workers on this machine."),
     "purge": Row("taskq.bin.purge:purge", "Delete all messages waiting in the task queues."),
     "report": Row("taskq.bin.report:report", "Show versions and settings, for bug reports."),
     "result": Row("taskq.bin.result:result", "Print the result of a task."),

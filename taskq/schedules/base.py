@@ -58,6 +58,14 @@ class BaseSchedule:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say when it is due")
 
+    def due_after(self, last_run_at: datetime) -> datetime:
+        """Return the time at which the task is due, having last run at `last_run_at`.
+
+        Rounded up to a second, so that a run at that time counts as one of that time.
+        """
+        due = self.maybe_make_aware(self.now()) + self.remaining_estimate(last_run_at)
+        return due.replace(microsecond=0) + timedelta(seconds=1)
+
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Return whether the task is due, having last run at `last_run_at`, and when to ask again.
 

@@ -134,6 +134,17 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
         due = self._due_after(self.maybe_make_aware(last_run_at))
         return due - self._now()
 
+    def due_after(self, last_run_at: datetime) -> datetime:
+        """Return the time at which the task is due, having last run at `last_run_at`.
+
+        One that is older than ``beat_cron_starting_deadline`` allows is passed over.
+        """
+        last = self.maybe_make_aware(last_run_at)
+        deadline = self.app.conf.beat_cron_starting_deadline
+        if deadline is not None:
+            last = max(last, self._now() - timedelta(seconds=deadline) - MICROSECOND)
+        return self._due_after(last)
+
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Return whether the task is due, and in how many seconds to ask again.
 

@@ -56,6 +56,13 @@ class schedule(BaseSchedule):  # noqa: N801 - the public name
                 due = due.replace(microsecond=0)
         return subtract_datetimes(due, self.maybe_make_aware(self.now()))
 
+    def due_after(self, last_run_at: datetime) -> datetime:
+        """Return the time at which the task is due, having last run at `last_run_at`."""
+        last = self.maybe_make_aware(last_run_at)
+        if self.relative:
+            return super().due_after(last)
+        return add_seconds_to_datetime(last, self.run_every.total_seconds())
+
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Return whether the task is due, and in how many seconds to ask again."""
         last_run_at = self.maybe_make_aware(last_run_at)
