@@ -13,6 +13,7 @@ import pytest
 from kombu.asynchronous import Hub
 
 from taskq.concurrency.prefork import TaskPool
+from taskq.exceptions import ImproperlyConfigured
 from tests.unit.concurrency.pool_support import EXECUTOR, RecordingJob, run, turn_until, wait
 
 MakePool = Callable[..., TaskPool]
@@ -446,3 +447,9 @@ def test_children_hold_no_descriptors_of_the_main_process(make_pool: MakePool) -
 
 def _open(fd: str) -> bool:
     return os.path.islink(f"/proc/self/fd/{fd}")
+
+
+def test_an_unknown_start_method_is_refused() -> None:
+    pool = TaskPool(1, executor=EXECUTOR, start_method="forkserver")
+    with pytest.raises(ImproperlyConfigured, match="'forkserver': use one of fork, spawn"):
+        pool.start()

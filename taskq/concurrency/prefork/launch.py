@@ -21,7 +21,7 @@ from taskq.concurrency.prefork.initializer import SPAWNED_VARIABLE
 from taskq.concurrency.prefork.interrupts import BLOCKED_IN_FORK
 from taskq.concurrency.prefork.page import PAGE_SIZE, Page, shared_file
 
-#: Start methods, as ``worker_prefork_start_method`` names them.
+#: Start methods, as ``worker_pool_start_method`` names them.
 START_METHODS = ("fork", "spawn")
 
 #: Program of a spawned child. It reads everything from the descriptor that is put in; path and

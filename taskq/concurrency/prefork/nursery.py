@@ -60,11 +60,10 @@ def upbringing(
         taskq.exceptions.ImproperlyConfigured: there is no such start method.
     """
     conf = app.conf if app is not None else {}
-    method = options.get("start_method") or conf.get("worker_prefork_start_method") or "fork"
+    method = options.get("start_method") or conf.get("worker_pool_start_method") or "fork"
     if method not in launch.START_METHODS:
         raise ImproperlyConfigured(
-            f"worker_prefork_start_method is {method!r}:"
-            f" use one of {', '.join(launch.START_METHODS)}"
+            f"worker_pool_start_method is {method!r}: use one of {', '.join(launch.START_METHODS)}"
         )
     return Upbringing(
         start_method=method,

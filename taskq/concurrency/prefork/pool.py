@@ -50,7 +50,7 @@ class TaskPool(BasePool):
         maxtasksperchild: tasks after which a child is replaced.
         max_memory_per_child: resident memory in kB above which a child is replaced.
         proc_alive_timeout: seconds a child may take to come up.
-        start_method: ``fork`` or ``spawn``; default is ``worker_prefork_start_method``, or fork.
+        start_method: ``fork`` or ``spawn``; default is ``worker_pool_start_method``, or fork.
         executor: dotted name of the function that runs payloads.
     """
 
