@@ -14,6 +14,7 @@ from redis import Redis, exceptions
 
 from taskq.transport import Connection
 from tests.integration.redis_support import Server, bodies_in, send, wait_for
+from tests.services import free_port
 
 
 @pytest.fixture
@@ -199,7 +200,7 @@ def test_replica_is_refused(server, tmp_path):
 
 
 def test_cluster_is_refused(tmp_path):
-    node = Server(tmp_path, "--cluster-enabled", "yes")
+    node = Server(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     try:
         with Connection(node.url) as connection:
             with pytest.raises(

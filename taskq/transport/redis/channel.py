@@ -6,6 +6,7 @@ processes share everything with ours.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -343,8 +344,10 @@ class Channel(kombu_redis.Channel):
                 claimer.close()
             super().close()
         except (*CONNECTION_ERRORS, exceptions.RedisError) as exc:
-            # What is held comes back when the lease ends; the queues of fanout exchanges expire.
-            logger.warning("Could not close a channel cleanly: %s", exc)
+            # Fanout queues are left behind; what is held comes back when its lease ends.
+            holds = claimer is not None and claimer.lease is not None and not transport.broken
+            level = logging.WARNING if holds else logging.DEBUG
+            logger.log(level, "Could not close a channel cleanly: %s", exc)
             self._disconnect_pools()
             self._close_clients()
             virtual.Channel.close(self)

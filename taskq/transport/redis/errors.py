@@ -77,8 +77,10 @@ _KNOWN: dict[str, tuple[type[exceptions.RedisError], str]] = {
 }
 _KNOWN["ASK"] = _KNOWN["CROSSSLOT"] = _KNOWN["CLUSTERDOWN"] = _KNOWN["MOVED"]
 
-#: Texts of redis-py (which drops the first word) -> the word.
+#: Parts of texts that do not begin with the word, of redis-py and of scripts -> the word.
 _REWORDED = {
+    "-READONLY": "READONLY",
+    "'maxmemory'": "OOM",
     "Authentication required": "NOAUTH",
     "invalid username-password pair": "WRONGPASS",
     "invalid password": "WRONGPASS",
@@ -98,32 +100,21 @@ def from_reply(reply: ErrorReply, url: str) -> exceptions.RedisError:
     - url: the server's URL, password masked.
     """
     text = str(reply.args[0])
-    return _make(text, _first_word(text), url, exceptions.ResponseError)
+    return _known(text, url) or exceptions.ResponseError(f"{text} ({url})")
 
 
 def explain(error: exceptions.RedisError, url: str) -> exceptions.RedisError:
-    """Return redis-py's *error* with the URL and the remedy added, or *error* itself."""
+    """Return redis-py's *error* with the URL and the remedy, or as it is if there is none."""
     text = str(error)
-    if url in text:
-        return error
-    word = next((known for part, known in _REWORDED.items() if part in text), _first_word(text))
-    return _make(text, word, url, type(error))
+    return error if url in text else _known(text, url) or error
 
 
-def _first_word(text: str) -> str:
-    return text.partition(" ")[0]
-
-
-def _make(
-    text: str, word: str, url: str, default: type[exceptions.RedisError]
-) -> exceptions.RedisError:
-    known = _KNOWN.get(word)
-    if known is None and "maxmemory" in text:
-        known = _KNOWN["OOM"]
-    if known is None and "READONLY" in text:
-        known = _KNOWN["READONLY"]
+def _known(text: str, url: str) -> exceptions.RedisError | None:
+    """Return the exception with the remedy for what the server said, None if there is none."""
+    word = next((known for part, known in _REWORDED.items() if part in text), None)
+    known = _KNOWN.get(word or text.partition(" ")[0])
     if known is None:
-        return default(f"{text} ({url})")
+        return None
     error_class, remedy = known
     return error_class(f"{text} ({url}). {remedy}")
 
