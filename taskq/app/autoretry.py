@@ -31,7 +31,9 @@ def add_autoretry_behaviour(task: Any, **options: Any) -> None:
         return
     dont_autoretry_for = tuple(_option(task, options, "dont_autoretry_for", ()))
     retry_kwargs = _option(task, options, "retry_kwargs", {})
-    backoff = float(_option(task, options, "retry_backoff", False))
+    backoff = _option(task, options, "retry_backoff", False)
+    if backoff is True:
+        backoff = 1
     backoff_max = int(_option(task, options, "retry_backoff_max", 600))
     jitter = _option(task, options, "retry_jitter", True)
 
@@ -47,7 +49,7 @@ def add_autoretry_behaviour(task: Any, **options: Any) -> None:
             retry_options = dict(retry_kwargs)
             if backoff:
                 retry_options["countdown"] = get_exponential_backoff_interval(
-                    factor=max(1.0, backoff),
+                    factor=max(1, backoff),
                     retries=task.request.retries,
                     maximum=backoff_max,
                     full_jitter=jitter,

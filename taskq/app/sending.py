@@ -14,7 +14,7 @@ from kombu.exceptions import EncodeError
 from kombu.utils.uuid import uuid
 
 from taskq._state import get_current_worker_task
-from taskq.app.unserialisable import explained
+from taskq.app.unserialisable import explained, without_signatures
 from taskq.utils.functional import maybe_list
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
@@ -154,22 +154,37 @@ class Sending:
         if connection is not None:
             producer = amqp.Producer(connection, auto_declare=False)
         try:
-            if producer is not None:
-                self._publish(producer, task_id, name, message, ignore_result, options)
-            else:
-                pooled = amqp.producer_pool.acquire(block=True)
-                try:
-                    self._publish(pooled, task_id, name, message, ignore_result, options)
-                finally:
-                    pooled.release()
+            self._publish_with(producer, task_id, name, message, ignore_result, options)
         except EncodeError as exc:
             serializer = options.get("serializer") or conf.task_serializer
-            raise explained(exc, name, args, kwargs, serializer, task_type) from exc
+            simpler = without_signatures(message, serializer)
+            if simpler is None:
+                raise explained(exc, name, args, kwargs, serializer, task_type) from exc
+            self._publish_with(producer, task_id, name, simpler, ignore_result, options)
         result = (result_cls or self.AsyncResult)(task_id)
         result.ignored = bool(ignore_result)
         if add_to_parent and parent is not None:
             parent.add_trail(result)
         return result
+
+    def _publish_with(
+        self,
+        producer: Any,
+        task_id: str,
+        name: str,
+        message: Any,
+        ignore_result: Any,
+        options: Mapping[str, Any],
+    ) -> None:
+        """Publish with the given producer, or with one from the pool."""
+        if producer is not None:
+            self._publish(producer, task_id, name, message, ignore_result, options)
+            return
+        pooled = self.amqp.producer_pool.acquire(block=True)
+        try:
+            self._publish(pooled, task_id, name, message, ignore_result, options)
+        finally:
+            pooled.release()
 
     def _publish(
         self,

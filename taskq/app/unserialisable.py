@@ -12,7 +12,9 @@ from typing import Any
 from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
-__all__ = ("explained",)
+from taskq.canvas.signature import plain
+
+__all__ = ("explained", "without_signatures")
 
 #: How deep to look into an argument for the part that is to blame.
 _MAX_DEPTH = 6
@@ -32,10 +34,19 @@ def explained(
             label = f"argument {parameter!r} ({where})" if parameter else f"argument {where}"
             return EncodeError(
                 f"Can't send {name}: {label} is of type {type(culprit).__qualname__}, which "
-                f"serializer {serializer!r} can't encode ({error}). Pass plain data such as an id, or choose "
-                "another serializer."
+                f"serializer {serializer!r} can't encode ({error}). Pass plain data such as "
+                "an id, or choose another serializer."
             )
     return EncodeError(f"Can't send {name} with serializer {serializer!r}: {error}")
+
+
+def without_signatures(message: Any, serializer: str) -> Any:
+    """Return a message with plain dicts for signatures, None when that doesn't help.
+
+    Signatures are dicts to most serializers, but not to all.
+    """
+    simpler = message._replace(body=plain(message.body))
+    return None if _fails(simpler.body, serializer) else simpler
 
 
 def _arguments(args: Any, kwargs: Any, task: Any) -> Iterator[tuple[str | None, str, Any]]:

@@ -450,6 +450,9 @@ class Request:
     def on_limit(self, soft: bool, limit: float) -> None:
         """A time limit was hit."""
         self.on_timeout(soft, limit)
+        if not soft:
+            self._limit_hit = True
+            self.on_lost(TimeLimitExceeded(limit))
 
     # -- the life of a request
 
@@ -653,13 +656,15 @@ class Request:
         - send_failed_event: send ``task-failed``.
         - return_ok: the child has stored the failure.
         """
-        task_ready(self)
+        if not self._limit_hit:
+            task_ready(self)
         exc = _original(exc_info.exception)
         if isinstance(exc, MemoryError):
             raise MemoryError(f"Process got: {exc}")
         if isinstance(exc, Reject):
             if not exc.requeue:
-                # Monitors have no other way to see that it is over.
+                # Nobody else will ever finish it, so it ends here for those who wait.
+                self._store_failure(exc, exc_info)
                 self._send_failed(exc, exc_info)
             self.reject(requeue=exc.requeue)
             return
@@ -673,6 +678,11 @@ class Request:
         is_worker_lost = isinstance(exc, WorkerLostError)
         if self._already_revoked or self._already_cancelled:
             return
+        if self._limit_hit:
+            # on_timeout has stored, announced and acknowledged it.
+            self._signal_failure(exc, exc_info)
+            self._log_failure(exc)
+            return
         requeued = False
         if is_worker_lost or isinstance(exc, Terminated):
             requeued = self._after_loss(exc, is_worker_lost=is_worker_lost)
@@ -685,25 +695,34 @@ class Request:
             else:
                 self.reject(requeue=False)
         if (is_worker_lost or not return_ok) and not isinstance(exc, Terminated):
-            if self.store_errors or self.chord is not None:
-                self._task.backend.mark_as_failure(
-                    self.id, exc, request=self._context, store_result=self.store_errors
-                )
-            signals.task_failure.send(
-                sender=self._task,
-                task_id=self.id,
-                exception=exc,
-                args=self.args,
-                kwargs=self.kwargs,
-                traceback=exc_info.traceback,
-                einfo=exc_info,
-            )
+            self._store_failure(exc, exc_info)
         if send_failed_event:
             self._send_failed(exc, exc_info)
         if not return_ok:
-            logger.error(
-                "Task handler raised error: %r", exc, exc_info=(type(exc), exc, exc.__traceback__)
-            )
+            self._log_failure(exc)
+
+    def _store_failure(self, exc: BaseException, exc_info: Any) -> None:
+        """Store a failure that no child has stored, and tell the receivers of the signal."""
+        self._task.backend.mark_as_failure(
+            self.id, exc, request=self._context, store_result=self.store_errors
+        )
+        self._signal_failure(exc, exc_info)
+
+    def _signal_failure(self, exc: BaseException, exc_info: Any) -> None:
+        signals.task_failure.send(
+            sender=self._task,
+            task_id=self.id,
+            exception=exc,
+            args=self.args,
+            kwargs=self.kwargs,
+            traceback=exc_info.traceback,
+            einfo=exc_info,
+        )
+
+    def _log_failure(self, exc: BaseException) -> None:
+        logger.error(
+            "Task handler raised error: %r", exc, exc_info=(type(exc), exc, exc.__traceback__)
+        )
 
     def _send_failed(self, exc: BaseException, exc_info: Any) -> None:
         self.send_event(
