@@ -8,17 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, ParamSpec, TypeVar
 
-from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
-from kombu import serialization
-from kombu.exceptions import EncodeError, OperationalError
-from kombu.utils.uuid import uuid
-
-from taskq import _state, states
+from taskq import _state, exceptions, states
 from taskq._state import _task_stack
 from taskq.app.annotations import resolve_all as resolve_all_annotations
 from taskq.app.context import Context
 from taskq.app.registry import _unpickle_task_v2
-from taskq.app.unserialisable import explained
 from taskq.canvas import _chain, group, signature
 from taskq.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
 from taskq.local import class_property
@@ -28,6 +22,7 @@ from taskq.utils.imports import instantiate
 from taskq.utils.nodenames import gethostname
 from taskq.utils.serialization import raise_with_context
 from taskq.utils.threads import LocalStack
+from taskq.utils.uuids import uuid
 
 if TYPE_CHECKING:
     from taskq.result import AsyncResult
@@ -55,6 +50,16 @@ _EXEC_OPTIONS = (
 _extract_exec_options = mattrgetter(*_EXEC_OPTIONS)
 
 
+class _Lazily:
+    """A class attribute that is looked up when it is read, so that kombu is not imported before."""
+
+    def __init__(self, get: Callable[[], Any]) -> None:
+        self.get = get
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        return self.get()
+
+
 class Task(Generic[P, R]):
     """Base class of all tasks.
 
@@ -63,7 +68,7 @@ class Task(Generic[P, R]):
     """
 
     #: Raised by `delay` and `apply_async` when the broker can't be reached.
-    OperationalError = OperationalError
+    OperationalError: Any = _Lazily(lambda: exceptions.OperationalError)
     MaxRetriesExceededError = MaxRetriesExceededError
 
     #: Execution strategy, an import path or a function; the worker calls it once per task.
@@ -317,10 +322,15 @@ class Task(Generic[P, R]):
 
         Arguments go through the serializer, so that what would fail on the wire fails here too.
         """
+        # Imported when it is needed: it brings every serializer along.
+        from kombu import serialization
+
         serializer = options.get("serializer") or self.app.conf.task_serializer
         try:
             content_type, encoding, data = serialization.dumps((args, kwargs), serializer)
-        except EncodeError as exc:
+        except exceptions.EncodeError as exc:
+            from taskq.app.unserialisable import explained
+
             raise explained(exc, self.name, args, kwargs, serializer, self) from exc
         args, kwargs = serialization.loads(data, content_type, encoding, accept=[content_type])
         with denied_join_result():
@@ -410,6 +420,9 @@ class Task(Generic[P, R]):
                 request["stamps"] = {name: maybe_list(source.get(name)) for name in stamped}
         tracer = build_tracer(task.name, task, eager=True, propagate=throw, app=self._get_app())
         returned = tracer(task_id, args, kwargs, request)
+        # Imported when a task runs: clients do without it, and it is slow to import.
+        from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
+
         value = returned.retval
         if isinstance(value, ExceptionInfo):
             value, traceback = value.exception, value.traceback
@@ -584,6 +597,12 @@ class Task(Generic[P, R]):
         result = sig.freeze()
         self.backend.add_to_chord(self.request.group, result)
         return sig.delay() if not lazy else sig
+
+    def get_publisher(self, connection: Any = None, **options: Any) -> Any:
+        """Return a producer on a connection, for ``apply_async(producer=…)`` and its old name."""
+        return self._get_app().amqp.Producer(
+            connection or self._get_app().connection_for_write(), **options
+        )
 
     # -- signatures
 
