@@ -19,7 +19,8 @@ if TYPE_CHECKING:
         TimeLimitExceeded,
         WorkerLostError,
     )
-    from kombu.exceptions import OperationalError
+    from kombu.exceptions import EncodeError as EncodeError
+    from kombu.exceptions import OperationalError as OperationalError
 
     from taskq.utils.command_error import CeleryCommandException
 
@@ -69,6 +70,7 @@ __all__ = (
 UNREGISTERED_FMT = "Task of kind {0} is not registered: is its module imported?"
 
 _ELSEWHERE = {
+    "EncodeError": "kombu.exceptions:EncodeError",
     "OperationalError": "kombu.exceptions:OperationalError",
     "SoftTimeLimitExceeded": "billiard.exceptions:SoftTimeLimitExceeded",
     "TimeLimitExceeded": "billiard.exceptions:TimeLimitExceeded",

@@ -16,9 +16,6 @@ from functools import cached_property
 from operator import attrgetter
 from typing import Any
 
-from kombu.clocks import LamportClock
-from kombu.common import oid_from
-
 from taskq import canvas, signals
 from taskq._state import (
     _announce_app_finalized,
@@ -37,7 +34,6 @@ from taskq.app.configuration import Configuration, PendingConfiguration
 from taskq.app.definitions import Definitions
 from taskq.app.registry import TaskRegistry
 from taskq.app.sending import Sending
-from taskq.app.trace import build_tracer
 from taskq.app.utils import AppPickler, _unpickle_app, _unpickle_app_v2, appstr
 from taskq.exceptions import ImproperlyConfigured
 from taskq.loaders import get_loader_cls
@@ -108,7 +104,6 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
     #: Sent in a child after a fork.
     on_after_fork: Any = None
 
-    _build_tracer = staticmethod(build_tracer)
     _pool: Any = None
     _conf: Any = None
 
@@ -138,7 +133,6 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         self._local = threading.local()
         self._backend_cache: Any = None
         self._backend_lock = threading.RLock()
-        self.clock = LamportClock()
         self.main = main
         self.amqp_cls = amqp or self.amqp_cls
         self.events_cls = events or self.events_cls
@@ -579,9 +573,19 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
     # -- identity
 
     @cached_property
+    def clock(self) -> Any:
+        """The app's logical clock."""
+        return symbol_by_name("kombu.clocks:LamportClock")()
+
+    @cached_property
+    def _build_tracer(self) -> Any:
+        # Clients need no tracer: it is imported when the first task runs in this process.
+        return symbol_by_name("taskq.app.trace:build_tracer")
+
+    @cached_property
     def oid(self) -> str:
         """Id of this app in this process, where replies are sent to."""
-        return oid_from(self)  # type: ignore[no-any-return]
+        return str(symbol_by_name("kombu.common:oid_from")(self))
 
     # -- forks and pickles
 

@@ -133,6 +133,18 @@ class Producer(_KombuProducer):
                 retry_policy=retry_policy,
             )
 
+    @contextmanager
+    def collecting(self) -> Iterator[list[Prepared]]:
+        """Give the list of the task messages published inside; it is up to the caller to send them.
+
+        What they need declared is declared.
+        """
+        outer, self._batch = self._batch, []
+        try:
+            yield self._batch
+        finally:
+            self._batch = outer
+
 
 def _declare_once(entity: Any, channel: Any) -> None:
     """Declare a queue unless this connection has; a reconnect forgets that it has.

@@ -9,15 +9,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from kombu.common import oid_from
-from kombu.exceptions import EncodeError
-from kombu.utils.uuid import uuid
-
+from taskq import exceptions
 from taskq._state import get_current_worker_task
-from taskq.app.unserialisable import explained, without_signatures
 from taskq.utils.functional import maybe_list
+from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
+from taskq.utils.uuids import uuid
 
 logger = get_logger("celery.app.base")
 
@@ -44,8 +42,8 @@ class Sending:
         try:
             return str(local.oid)
         except AttributeError:
-            local.oid = new_oid = oid_from(self, threads=True)
-            return str(new_oid)
+            local.oid = str(symbol_by_name("kombu.common:oid_from")(self, threads=True))
+            return str(local.oid)
 
     def send_task(
         self,
@@ -155,7 +153,9 @@ class Sending:
             producer = amqp.Producer(connection, auto_declare=False)
         try:
             self._publish_with(producer, task_id, name, message, ignore_result, options)
-        except EncodeError as exc:
+        except exceptions.EncodeError as exc:
+            from taskq.app.unserialisable import explained, without_signatures
+
             serializer = options.get("serializer") or conf.task_serializer
             simpler = without_signatures(message, serializer)
             if simpler is None:

@@ -301,6 +301,23 @@ class TraceInfo:
         )
 
 
+class _UserCode:
+    """Whether the body of a task runs in this process right now."""
+
+    running = False
+
+
+_user_code = _UserCode()
+
+
+def in_user_code() -> bool:
+    """Return whether a task's own code runs: only that may be interrupted by a time limit.
+
+    For pools whose processes run one task at a time.
+    """
+    return _user_code.running
+
+
 class Tracer:
     """Runs one task; made once per task and process.
 
@@ -427,7 +444,11 @@ class Tracer:
                     self.before_start(uuid, args, kwargs)
                 if self.has_custom_call:
                     request._protected = 1
-                retval = self.fun(*args, **kwargs)
+                _user_code.running = True
+                try:
+                    retval = self.fun(*args, **kwargs)
+                finally:
+                    _user_code.running = False
             except Reject as exc:
                 failure, einfo = self.Info(REJECTED, exc), ExceptionInfo(internal=True)
                 failure.handle_reject(task, request)

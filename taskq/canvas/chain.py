@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kombu.utils.functional import is_list, maybe_list
-
 from taskq.canvas.composing import fold
 from taskq.canvas.kinds import is_chord, register_type
 from taskq.canvas.planning import Place, plan, root_result
 from taskq.canvas.signature import Signature, maybe_signature
 from taskq.result import allow_join_result
-from taskq.utils.functional import regen
+from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
 
 __all__ = ("_chain", "chain")

@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from kombu.utils.functional import is_list, maybe_list
-
 from taskq.canvas.group import group
 from taskq.canvas.kinds import is_chain, is_chord, is_group, register_type
 from taskq.canvas.planning import needs_join, root_result
-from taskq.canvas.signature import Signature, maybe_signature
+from taskq.canvas.signature import Signature, maybe_signature, plain
 from taskq.result import allow_join_result
-from taskq.utils.functional import regen
+from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
 
 __all__ = ("_chord", "chord")
@@ -262,17 +260,17 @@ class _chord(Signature):
         header = header.clone()
         header_id = header.id or header.new_id()
         body_result = _freeze_body(body, task_id, header_id, root_id)
+        size = final_tasks(header)
+        if size != header.size:
+            # A store that counts would take the number of results for that of the tasks.
+            body["chord_size"] = size
         header_result = header.freeze(
-            header_id, group_id=header_id, chord=body, root_id=root_id, parent_id=parent_id
+            header_id, group_id=header_id, chord=plain(body), root_id=root_id, parent_id=parent_id
         )
         root_result(body_result).parent = header_result
         if not header.tasks:
             body.apply_async(([],), producer=producer, add_to_parent=add_to_parent)
             return body_result
-        size = final_tasks(header)
-        if size != len(header.tasks):
-            # A store that counts would take the number of results for that of the tasks.
-            body["chord_size"] = size
         backend = app.backend
         polling = {"interval": interval, "countdown": countdown, "max_retries": max_retries}
         backend.ensure_chords_allowed()

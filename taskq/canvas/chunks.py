@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from taskq.canvas.group import group
 from taskq.canvas.kinds import register_type
-from taskq.canvas.signature import Signature
+from taskq.canvas.signature import Signature, plain
 from taskq.utils.functional import chunks as _chunks
 from taskq.utils.functional import regen
 
@@ -44,7 +44,7 @@ class _basemap(Signature):
         given = self["kwargs"]
         return self.type.apply_async(
             (),
-            {"task": given["task"], "it": list(given["it"])},
+            {"task": plain(given["task"]), "it": list(given["it"])},
             **{"route_name": _name_of(given["task"]), **self["options"], **opts},
         )
 

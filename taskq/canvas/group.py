@@ -9,12 +9,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kombu.utils.functional import fxrange, is_list, maybe_list
-
 from taskq._state import get_current_worker_task
 from taskq.canvas.kinds import TYPES, is_chain, is_group, register_type
 from taskq.canvas.signature import Signature, maybe_signature
-from taskq.utils.functional import regen
+from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
 
@@ -179,6 +177,14 @@ class group(Signature):  # noqa: N801 - the public name
                 flat.append(task)
         return flat
 
+    @property
+    def size(self) -> int:
+        """How many tasks the group has, those of groups in it among them."""
+        return sum(
+            task.size if is_group(task) else not is_chain(task) or task.has_steps
+            for task in map(maybe_signature, self.tasks)
+        )
+
     def spread_tasks(self) -> list[Any]:
         """Return copies of the tasks that have the arguments and options of the group."""
         args, kwargs = self._partial_arguments(None, None, "tasks")
@@ -270,6 +276,9 @@ class group(Signature):  # noqa: N801 - the public name
 
     def skew(self, start: float = 1.0, stop: float | None = None, step: float = 1.0) -> Any:
         """Give the tasks countdowns of `start`, `start` + `step`, … seconds, `stop` at most."""
+        # Imported here as most programs never skew: kombu is slow to import.
+        from kombu.utils.functional import fxrange
+
         countdowns = fxrange(start, stop, step, repeatlast=True)
         for task in self._own_tasks():
             task.set(countdown=next(countdowns))

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from kombu.utils.functional import maybe_list
-
 from taskq.canvas.composing import compose
 from taskq.canvas.kinds import TYPES, is_chain, is_chord, is_group
 from taskq.canvas.signature import maybe_signature
+from taskq.utils.functional import maybe_list
 
 __all__ = ("Place", "Plan", "flatten", "plan", "root_result")
 

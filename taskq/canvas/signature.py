@@ -9,18 +9,20 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, TypeVar
 
-from kombu.utils.functional import maybe_list, reprcall
-
 from taskq._state import get_current_app
 from taskq.canvas.composing import compose
 from taskq.canvas.kinds import TYPES, AnySignature, register_type
 from taskq.canvas.stamping import merge_headers
+from taskq.utils.functional import maybe_list
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
 
 __all__ = ("Signature", "maybe_signature", "maybe_subtask", "plain", "signature", "subtask")
 
 SignatureType = TypeVar("SignatureType", bound="Signature")
+
+#: Options that are signatures, or lists of them, which travel in the message.
+EMBEDDED = frozenset(("chain", "chord", "link", "link_error"))
 
 #: The keys of a signature, and what they are in a dict that lacks them.
 DEFAULTS: dict[str, Any] = {
@@ -164,7 +166,22 @@ class Signature(AnySignature):
             args, kwargs, options = self["args"], self["kwargs"], self["options"]
         if route_name is not None:
             options = dict(options, route_name=route_name)
+        if not EMBEDDED.isdisjoint(options):
+            options = self._with_plain_embedded(options)
         return self._apply_async(args, kwargs, **options)
+
+    def _with_plain_embedded(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Return options with plain dicts for the signatures that travel in the message.
+
+        Not all serializers know that signatures are dicts, and not all readers of pickles know
+        this class.
+        """
+        if self.app.conf.task_always_eager:
+            return options
+        return {
+            key: plain(value, only_signatures=True) if key in EMBEDDED else value
+            for key, value in options.items()
+        }
 
     @property
     def _apply_async(self) -> Any:
@@ -439,6 +456,9 @@ class Signature(AnySignature):
     def reprcall(self, *args: Any, **kwargs: Any) -> str:
         """Return how the call looks in code, with further arguments."""
         all_args, all_kwargs, _ = self._merge(args, kwargs, {}, force=True)
+        # Imported here as most programs never print one: kombu is slow to import.
+        from kombu.utils.functional import reprcall
+
         return str(reprcall(self["task"], all_args, all_kwargs))
 
     def __repr__(self) -> str:
@@ -545,17 +565,23 @@ def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
 maybe_subtask = maybe_signature
 
 
-def plain(value: Any) -> Any:
+def plain(value: Any, *, only_signatures: bool = False) -> Any:
     """Return a value with plain dicts, lists and tuples instead of signatures.
+
+    Parameters:
+        value: any value.
+        only_signatures: what is inside a plain dict is plain already, and left alone.
 
     For serializers that know no subclasses of them (YAML's) or misread them (msgpack's, which asks
     for the length of a group), and for pickles that are read where there is no taskq. JSON needs
     none of this.
     """
     if isinstance(value, dict):
+        if only_signatures and value.__class__ is dict:
+            return value
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
-        return tuple(plain(item) for item in value)
+        return tuple(plain(item, only_signatures=only_signatures) for item in value)
     if isinstance(value, list):
-        return [plain(item) for item in value]
+        return [plain(item, only_signatures=only_signatures) for item in value]
     return value

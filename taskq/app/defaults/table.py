@@ -35,6 +35,7 @@ _BEAT = Namespace(
     enable_remote_control=Option(False, type="bool"),
     remote_control_max_tick_age=Option(type="float"),
     max_loop_interval=Option(0, type="float"),
+    leader_lease=Option(0, type="float"),
     schedule=Option({}, type="dict"),
     scheduler=Option("taskq.beat:PersistentScheduler"),
     schedule_filename=Option("celerybeat-schedule"),
