@@ -6,7 +6,6 @@ CODE = """
 import importlib
 
 canvas = importlib.import_module(Celery.__module__.split(".")[0] + ".canvas")
-importlib.import_module(Celery.__module__.split(".")[0] + ".app.builtins")
 chain, group, chord = canvas.chain, canvas.group, canvas.chord
 
 @app.task(name="t.add")

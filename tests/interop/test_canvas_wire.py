@@ -42,7 +42,6 @@ class Library:
     def __init__(self, package: str) -> None:
         main = importlib.import_module(package)
         canvas = importlib.import_module(f"{package}.canvas")
-        importlib.import_module(f"{package}.app.builtins")
         self.app = main.Celery(
             package, broker="memory://", backend="cache+memory://", set_as_current=False
         )

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import taskq.app.builtins  # noqa: F401 - the tasks of workflows
 from taskq import TaskQ
 
 

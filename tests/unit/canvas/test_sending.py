@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from kombu.serialization import loads
 
 from taskq import chain, chord, group, signature
 from taskq.canvas import _chain
@@ -346,6 +347,29 @@ def test_workflows_survive_json(app, s):
     ):
         again = signature(json.loads(json.dumps(workflow)), app=app)
         assert json.loads(json.dumps(again)) == json.loads(json.dumps(workflow))
+
+
+@pytest.mark.parametrize("serializer", ["json", "msgpack", "yaml", "pickle"])
+def test_messages_have_plain_dicts_only(app, s, serializer):
+    workflow = chain(
+        s.a(1).set(link=[group(s.a(1), s.a(2))]),
+        chord([s.a(1), s.a(2)], group(s.t(), s.t())),
+        s.t(),
+    )
+    workflow.apply_async(serializer=serializer)
+    with app.connection_for_write() as connection:
+        message = connection.default_channel.basic_get("celery")
+    _, _, embed = loads(
+        message.body, message.content_type, message.content_encoding, accept=[message.content_type]
+    )
+    (chord_step,) = embed["chain"]
+    assert signature(chord_step).subtask_type == "chord"
+    found = [embed]
+    while found:
+        value = found.pop()
+        assert type(value) in (dict, list, tuple, str, int, bool, type(None))
+        found.extend(value.values() if isinstance(value, dict) else ())
+        found.extend(value if isinstance(value, (list, tuple)) else ())
 
 
 @pytest.mark.parametrize(
