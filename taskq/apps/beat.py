@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from taskq import VERSION_BANNER, beat, platforms
+from taskq.exceptions import ImproperlyConfigured
 from taskq.utils.imports import qualname
 from taskq.utils.log import LOG_LEVELS, get_logger, mlevel
 from taskq.utils.time import humanize_seconds
@@ -135,6 +136,8 @@ class Beat:
         try:
             self.install_sync_handler(service)
             service.start()
+        except (ImproperlyConfigured, OSError):
+            raise  # Told to the user by who started this, without its insides.
         except Exception as exc:
             logger.critical("beat raised exception %s: %r", type(exc), exc, exc_info=True)
             raise

@@ -5,6 +5,7 @@ The default of ``beat_scheduler``.
 
 from __future__ import annotations
 
+import errno
 import shelve
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,11 @@ from taskq.utils.log import get_logger
 __all__ = ("PersistentScheduler",)
 
 logger = get_logger("celery.beat")
+
+#: Errors of a file that is locked by another beat, or where none can be written.
+NOT_THE_FILES_FAULT = frozenset(
+    {errno.EACCES, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.ENOSPC, errno.EPERM, errno.EROFS}
+)
 
 
 class PersistentScheduler(Scheduler):
@@ -63,8 +69,12 @@ class PersistentScheduler(Scheduler):
             self._store = self._open_schedule()
             entries = self._store.get("entries", {})
             _check(entries)
-        except PermissionError:
-            raise
+        except OSError as exc:
+            if exc.errno in NOT_THE_FILES_FAULT:
+                exc.filename = exc.filename or self.schedule_filename
+                raise
+            self._destroy_open_corrupted_schedule(exc)
+            return {}
         except Exception as exc:
             self._destroy_open_corrupted_schedule(exc)
             return {}
@@ -77,8 +87,8 @@ class PersistentScheduler(Scheduler):
         """Set the file aside and begin a new one."""
         self._forget_store()
         moved = self._remove_db()
-        if not moved and isinstance(exc, OSError):
-            raise exc  # It is not the file's fault.
+        if not moved:
+            raise exc
         logger.error(
             "beat: the schedule file %r cannot be read (%r). It is kept as %s; tasks count as if "
             "they had been sent now.",

@@ -9,6 +9,7 @@ import heapq
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from kombu import Producer as KombuProducer
@@ -19,6 +20,7 @@ from taskq.beat.clock import StepDetector, believable, is_interval, shift
 from taskq.beat.entries import Entries
 from taskq.beat.entry import ScheduleEntry, evaluate_args, evaluate_kwargs
 from taskq.beat.holds import Holds
+from taskq.beat.leases import Fenced, Run
 from taskq.schedules import crontab
 from taskq.utils.log import get_logger
 from taskq.utils.time import humanize_seconds, maybe_make_aware
@@ -80,6 +82,11 @@ class Scheduler:
     _heap: list[event_t] | None = None
     #: What `schedules_equal` compares with, for schedulers that have one of their own.
     old_schedulers: Any = None
+    #: Where runs are written down for other beats, while this one leads; see `taskq.beat.leader`.
+    ledger: Any = None
+    #: Times missed before this one are all sent: they fell between the death of another leader
+    #: and this beat's taking over.
+    _recover_until: datetime | None = None
 
     def __init__(
         self,
@@ -310,30 +317,84 @@ class Scheduler:
         heap = self._heap
         assert heap is not None
         entry = event.entry
-        if self._holds.skips(entry):
-            next_entry = self._passed_over(entry)
-        else:
-            try:
+        try:
+            if self._holds.skips(entry):
+                next_entry = self._passed_over(entry)
+            else:
                 # Reserved first: sending may take longer than it is until the next time.
                 next_entry = self.reserve(entry)
-                self.apply_entry(entry, producer=self.producer)
-            except BrokerUnreachable as exc:
-                self._put_back(entry)
-                heapq.heappush(heap, event)
-                return self._broker_is_away(exc)
-            self._broker_is_there()
+                self._send(entry, next_entry)
+                self._broker_is_there()
+        except BrokerUnreachable as exc:
+            self._put_back(entry)
+            heapq.heappush(heap, event)
+            return self._broker_is_away(exc)
+        except Fenced:
+            self._put_back(entry)
+            heapq.heappush(heap, event)
+            self.ledger.deposed()
+            return 0
         self._holds.passed(entry)
-        if _catches_up(entry) or is_interval(next_entry):
+        if self._catches_up(entry) or is_interval(next_entry):
             # Due a full interval after the time it was due at, not after it was sent.
             heapq.heappush(heap, event_t(*self._place(next_entry)))
         else:
             heapq.heappush(heap, event_t(self._when(next_entry, delay), event.priority, next_entry))
         return 0
 
+    def _send(self, entry: Any, next_entry: Any) -> None:
+        if self.ledger is None:
+            self.apply_entry(entry, producer=self.producer)
+        else:
+            self._write_down(entry, next_entry, self.apply_entry)
+
+    def _write_down(self, entry: Any, next_entry: Any, apply_entry: Any) -> None:
+        try:
+            self.ledger.send(entry, next_entry, self.producer, apply_entry)
+        except (Fenced, BrokerUnreachable):
+            raise
+        except Exception as exc:
+            # Of the store or the broker, which are the same mostly; tried again.
+            raise BrokerUnreachable(str(exc) or repr(exc)) from exc
+
+    def adopt(self, runs: Mapping[str, Run], ledger: Any, *, recover: bool) -> dict[str, Run]:
+        """Go on where another beat stopped; from now on runs are written down in a ledger.
+
+        - runs: last runs by entry.
+        - recover: the other one died: send all times that were missed since.
+
+        Returns the last runs of entries that are not in `runs`.
+        """
+        self.ledger = ledger
+        missing = {}
+        for name, entry in self.schedule.items():
+            last = maybe_make_aware(entry.last_run_at)
+            run = runs.get(name)
+            if run is None:
+                missing[name] = Run(last, entry.total_run_count)
+            elif run.last_run_at > last or not entry.total_run_count:
+                entry.last_run_at, entry.total_run_count = run.last_run_at, run.total_run_count
+        self._forgive = not recover
+        self._recover_until = self.app.now() if recover else None
+        self._heap = None
+        return missing
+
+    def _catches_up(self, entry: Any) -> bool:
+        """Return whether each of the times that an entry missed is sent."""
+        if not isinstance(entry, ScheduleEntry):
+            return False
+        if entry.policies.catch_up == "all":
+            return True
+        return (
+            self._recover_until is not None
+            and maybe_make_aware(entry.last_run_at) < self._recover_until
+            and entry.due_time() < self._recover_until
+        )
+
     def reserve(self, entry: Any) -> Any:
         """Write down that an entry is sent now; return it as it is afterwards."""
         schedule = self.schedule
-        new_entry = entry.next(entry.due_time()) if _catches_up(entry) else next(entry)
+        new_entry = entry.next(entry.due_time()) if self._catches_up(entry) else next(entry)
         if isinstance(schedule, Entries):
             schedule.advance(entry.name, new_entry)
         else:
@@ -351,6 +412,8 @@ class Scheduler:
         """Return the entry as if it were sent, though it is not."""
         skipped = self.reserve(entry)
         skipped.total_run_count = entry.total_run_count
+        if self.ledger is not None:
+            self._write_down(entry, skipped, None)
         return skipped
 
     def apply_entry(self, entry: Any, producer: Any = None) -> None:
@@ -388,6 +451,9 @@ class Scheduler:
             task_kwargs = evaluate_kwargs(entry.kwargs)
             options = {**(entry.options or {}), **kwargs}
             options["headers"] = {**(options.get("headers") or {}), "celery_beat_task": True}
+            if self.ledger is not None:
+                # A run that two beats send, because one died meanwhile, has one id.
+                options.setdefault("task_id", self.ledger.task_id(entry))
             if task is not None:
                 return task.apply_async(args, task_kwargs, producer=producer, **options)
             return self.send_task(entry.task, args, task_kwargs, producer=producer, **options)
@@ -504,7 +570,3 @@ class Scheduler:
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.schedule.values())
-
-
-def _catches_up(entry: Any) -> bool:
-    return isinstance(entry, ScheduleEntry) and entry.policies.catch_up == "all"

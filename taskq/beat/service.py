@@ -14,6 +14,7 @@ from billiard.context import Process
 from kombu.utils.objects import cached_property
 
 from taskq import signals
+from taskq.beat.leader import Leadership, leadership_for
 from taskq.beat.persistent import PersistentScheduler
 from taskq.beat.pidbox import BeatPidbox
 from taskq.beat.scheduler import DEFAULT_MAX_INTERVAL, Scheduler
@@ -66,6 +67,7 @@ class Service:
         #: Longest sleep of the scheduler, known once it runs.
         self.effective_max_interval: float | None = None
         self._pidbox: BeatPidbox | None = None
+        self._leadership: Leadership | None = None
         self._last_tick: float | None = None
         self._is_shutdown = threading.Event()
         self._is_stopped = threading.Event()
@@ -99,6 +101,7 @@ class Service:
             signals.beat_embedded_init.send(sender=self)
             set_process_title("celery beat")
         try:
+            self._leadership = leadership_for(self.app, scheduler)
             if self.remote_control:
                 self._pidbox = BeatPidbox(self)
                 self._pidbox.start()
@@ -111,7 +114,13 @@ class Service:
 
     def _tick(self, scheduler: Scheduler) -> float:
         self._last_tick = time.monotonic()
-        return scheduler.tick()
+        leadership = self._leadership
+        if leadership is None:
+            return float(scheduler.tick())
+        wait = leadership.standby()
+        if wait:
+            return wait
+        return min(float(scheduler.tick()), leadership.patience())
 
     def _sleep(self, seconds: float) -> None:
         if seconds and seconds > 0.0:
@@ -131,6 +140,8 @@ class Service:
             if self._pidbox is not None:
                 self._pidbox.stop()
             self.sync()
+            if self._leadership is not None:
+                self._leadership.resign()
         finally:
             self._is_stopped.set()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -87,7 +89,7 @@ def beat(
             os.umask(mask)
         become(uid, gid)
     os.environ.pop(IN_BACKGROUND_ENV, None)
-    with unwritable_explained():
+    with unwritable_explained(), _misconfiguration_explained():
         program = app.Beat(
             logfile=logfile,
             pidfile=pidfile,
@@ -104,6 +106,16 @@ def beat(
                 f"Cannot use the scheduler {program.scheduler_cls!r}: {exc}\nIt is a class, named "
                 "as 'module:Class', or the name of an installed one."
             ) from exc
+
+
+@contextmanager
+def _misconfiguration_explained() -> Iterator[None]:
+    from taskq.exceptions import ImproperlyConfigured
+
+    try:
+        yield
+    except ImproperlyConfigured as exc:
+        raise CommandError(str(exc)) from exc
 
 
 def _is_scheduler_missing(name: Any) -> bool:
