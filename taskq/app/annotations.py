@@ -5,10 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from taskq.utils.functional import mlazy
 from taskq.utils.imports import instantiate
 
 __all__ = ("MapAnnotation", "prepare", "resolve_all")
+
+
+class _ByName:
+    """An annotation given by its import path, imported when it is first asked."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._made: Any = None
+
+    def __call__(self) -> Any:
+        if self._made is None:
+            self._made = instantiate(self.path)
+        return self._made
 
 
 class MapAnnotation(dict[str, Any]):
@@ -39,7 +51,7 @@ def prepare(annotations: Any) -> list[Any]:
         if isinstance(annotation, Mapping):
             return MapAnnotation(annotation)
         if isinstance(annotation, str):
-            return mlazy(instantiate, annotation)
+            return _ByName(annotation)
         return annotation
 
     if annotations is None:
@@ -51,7 +63,7 @@ def prepare(annotations: Any) -> list[Any]:
 
 def _first_answer(annotations: list[Any], method: str, *args: Any) -> Any:
     for annotation in annotations:
-        evaluated = annotation() if isinstance(annotation, mlazy) else annotation
+        evaluated = annotation() if isinstance(annotation, _ByName) else annotation
         answer = getattr(evaluated, method, lambda *_: None)(*args)
         if answer is not None:
             return answer
