@@ -35,7 +35,6 @@ _BEAT = Namespace(
     enable_remote_control=Option(False, type="bool"),
     remote_control_max_tick_age=Option(type="float"),
     max_loop_interval=Option(0, type="float"),
-    leader_lease=Option(0, type="float"),
     schedule=Option({}, type="dict"),
     scheduler=Option("taskq.beat:PersistentScheduler"),
     schedule_filename=Option("celerybeat-schedule"),
@@ -320,11 +319,15 @@ _WORKER = Namespace(
 
 #: Settings that Celery does not have, by group.
 TASKQ_SETTINGS: dict[str, dict[str, Option]] = {
+    "beat": Namespace(
+        __old__=OLD_NS_BEAT,
+        leader_lease=Option(0, type="float"),
+    ),
     "worker": Namespace(
         __old__=OLD_NS_WORKER,
         lease=Option(15.0, type="float"),
         defer_eta=Option(10.0, type="float"),
-    )
+    ),
 }
 
 #: Group, or setting outside the groups, by name.
@@ -335,7 +338,7 @@ NAMESPACES: dict[str, Option | dict[str, Option]] = {
     "imports": Option((), type="tuple", old={"celery_imports"}),
     "include": Option((), type="tuple", old={"celery_include"}),
     "timezone": Option(old={"celery_timezone"}),
-    "beat": _BEAT,
+    "beat": _BEAT | TASKQ_SETTINGS["beat"],
     "broker": _BROKER,
     "cache": _CACHE,
     "cassandra": _CASSANDRA,
