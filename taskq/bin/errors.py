@@ -63,6 +63,8 @@ def explained(app: Any | None) -> Iterator[None]:
 
     try:
         yield
+    except BrokenPipeError:
+        raise  # of our output, as in `taskq list bindings | head`; click ends quietly
     except (OperationalError, ConnectionError) as exc:
         raise CommandError(
             NO_BROKER.format(where=_at(_broker_url(app)), reason=_reason(exc)), EX_UNAVAILABLE

@@ -1,0 +1,180 @@
+"""``taskq logtool``: what the logs of workers say about tasks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import IO
+
+import click
+
+from taskq.bin.base import CeleryCommand, handle_preload_options
+
+__all__ = ("logtool",)
+
+#: The first line of an entry in the worker's log format: ``[time: LEVEL/process] text``.
+_ENTRY = re.compile(r"^\[[\d\- :,.]+: (?P<level>\w+)/(?P<process>[^\]]+)\] (?P<text>.*)$")
+_RECEIVED = re.compile(r"^Task (?P<name>\S+?)\[(?P<id>[^\]]+)\] received")
+#: What ends a task's life in this worker, behind its name and id.
+_ENDED = re.compile(
+    r"^(?:Task )?(?P<name>\S+?)\[(?P<id>[^\]]+)\] "
+    r"(?P<how>succeeded|raised|ignored|rejected|retry|Acknowledg|INTERNAL ERROR)"
+)
+_DISCARDED = re.compile(r"^Discarding revoked task: (?P<name>\S+?)\[(?P<id>[^\]]+)\]")
+_TASK_LOG = re.compile(r"^(?:Task )?\S+\[[0-9A-Za-z_.\-]{4,}\]")
+
+
+@dataclass
+class Entry:
+    """One entry of a log: its first line, its parts, and the lines below (tracebacks)."""
+
+    line: str
+    level: str
+    text: str
+    more: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        return "\n".join((self.line, *self.more))
+
+
+def entries(lines: Iterable[str]) -> Iterator[Entry]:
+    """Yield the entries of a log; lines that belong to none are left out."""
+    entry: Entry | None = None
+    for raw in lines:
+        line = raw.rstrip("\n")
+        match = _ENTRY.match(line)
+        if match is None:
+            if entry is not None:
+                entry.more.append(line)
+            continue
+        if entry is not None:
+            yield entry
+        entry = Entry(line, match["level"], match["text"])
+    if entry is not None:
+        yield entry
+
+
+@dataclass
+class Audit:
+    """What became of the tasks in logs."""
+
+    received: dict[str, str] = field(default_factory=dict)
+    ended: dict[str, str] = field(default_factory=dict)
+    types: Counter[str] = field(default_factory=Counter)
+    errors: int = 0
+
+    def feed(self, entry: Entry) -> None:
+        """Take one entry into account."""
+        match = _RECEIVED.match(entry.text)
+        if match is not None:
+            # A task that is retried is received again under the same id.
+            self.received[match["id"]] = match["name"]
+            self.ended.pop(match["id"], None)
+            self.types[match["name"]] += 1
+            return
+        match = _ENDED.match(entry.text) or _DISCARDED.match(entry.text)
+        if match is not None:
+            self.ended[match["id"]] = match.groupdict().get("how") or "revoked"
+            self.errors += is_task_error(entry)
+
+    def incomplete(self) -> Iterator[tuple[str, str]]:
+        """Yield id and name of each task that was received and has not ended."""
+        return ((id, name) for id, name in self.received.items() if id not in self.ended)
+
+    def report(self) -> str:
+        """Return the counts as text."""
+        succeeded = sum(how == "succeeded" for how in self.ended.values())
+        lines = [
+            "Report",
+            "======",
+            f"Task total: {sum(self.types.values())}",
+            f"Task errors: {self.errors}",
+            f"Task success: {succeeded}",
+            f"Task completed: {len(self.ended)}",
+            "",
+            "Tasks",
+            "=====",
+            *(f"{name}: {count}" for name, count in self.types.most_common()),
+        ]
+        return "\n".join(lines)
+
+
+def is_task_error(entry: Entry) -> bool:
+    """Return whether an entry tells of a task that failed."""
+    match = _ENDED.match(entry.text)
+    return match is not None and match["how"] in ("raised", "INTERNAL ERROR")
+
+
+def _has_traceback(entry: Entry) -> bool:
+    return any(line.startswith("Traceback ") for line in entry.more)
+
+
+def _not_about_a_task(entry: Entry) -> bool:
+    return not (_TASK_LOG.match(entry.text) or _DISCARDED.match(entry.text))
+
+
+def _audit(files: Iterable[IO[str]]) -> Audit:
+    audit = Audit()
+    for file in files:
+        for entry in entries(file):
+            audit.feed(entry)
+    return audit
+
+
+def _print(files: Iterable[IO[str]], wanted: Callable[[Entry], bool]) -> None:
+    for file in files:
+        for entry in entries(file):
+            if wanted(entry):
+                click.echo(str(entry))
+
+
+_files = click.argument("files", nargs=-1, type=click.File("r", errors="replace"), required=True)
+
+
+@click.group()
+@click.pass_context
+@handle_preload_options
+def logtool(ctx: click.Context) -> None:
+    """Find out from workers' logs what became of tasks.
+
+    The logs must have been written with level INFO or DEBUG in the default format; - is the
+    standard input.
+    """
+
+
+@logtool.command(cls=CeleryCommand)
+@_files
+def stats(files: tuple[IO[str], ...]) -> None:
+    """Count tasks, by name and by outcome."""
+    click.echo(_audit(files).report())
+
+
+@logtool.command(cls=CeleryCommand)
+@_files
+def traces(files: tuple[IO[str], ...]) -> None:
+    """Show what has a traceback."""
+    _print(files, _has_traceback)
+
+
+@logtool.command(cls=CeleryCommand)
+@_files
+def errors(files: tuple[IO[str], ...]) -> None:
+    """Show the tasks that failed."""
+    _print(files, is_task_error)
+
+
+@logtool.command(cls=CeleryCommand)
+@_files
+def incomplete(files: tuple[IO[str], ...]) -> None:
+    """Show the tasks that were received and never ended."""
+    for id, name in _audit(files).incomplete():
+        click.echo(f"Did not complete: {name}[{id}]")
+
+
+@logtool.command(cls=CeleryCommand)
+@_files
+def debug(files: tuple[IO[str], ...]) -> None:
+    """Show what is not about a task."""
+    _print(files, _not_about_a_task)

@@ -1,0 +1,128 @@
+"""Commands that need no broker: logtool, upgrade, graph, completion, repl."""
+
+from __future__ import annotations
+
+import pytest
+
+LOG = """\
+[2026-01-01 10:00:00,000: INFO/MainProcess] Task proj.add[aaa1] received
+[2026-01-01 10:00:00,100: INFO/ForkPoolWorker-1] Task proj.add[aaa1] succeeded in 0.1s: 3
+[2026-01-01 10:00:00,000: INFO/MainProcess] Task proj.add[aaa2] received
+[2026-01-01 10:00:00,000: INFO/MainProcess] Task proj.bad[aaa3] received
+[2026-01-01 10:00:00,100: ERROR/ForkPoolWorker-1] Task proj.bad[aaa3] raised: ValueError('x')
+Traceback (most recent call last):
+ValueError: x
+[2026-01-01 10:00:01,000: INFO/MainProcess] Connected to redis
+"""
+SETTINGS = """\
+# CELERYD_CONCURRENCY stays in comments
+BROKER_URL = 'amqp://'  # and behind: BROKER_URL
+CELERY_QUEUES = NAME = "CELERY_QUEUES"
+app.conf.update(CELERYD_CONCURRENCY=3)
+"""
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "w.log"
+    path.write_text(LOG)
+    return str(path)
+
+
+def test_logtool(taskq, log):
+    stats = taskq("logtool", "stats", log).output
+    assert "Task total: 3" in stats
+    assert "Task errors: 1" in stats
+    assert "Task success: 1" in stats
+    assert "proj.add: 2" in stats
+    assert taskq("logtool", "incomplete", log).output == "Did not complete: proj.add[aaa2]\n"
+    failed = taskq("logtool", "errors", log).output
+    assert failed.startswith("[2026-01-01 10:00:00,100: ERROR")
+    assert "ValueError: x" in failed
+    assert taskq("logtool", "traces", log).output == failed
+    assert taskq("logtool", "debug", log).output.count("\n") == 1
+    assert "Connected to redis" in taskq("logtool", "debug", "-", input=LOG).output
+
+
+@pytest.fixture
+def settings(tmp_path):
+    path = tmp_path / "conf.py"
+    path.write_text(SETTINGS)
+    return path
+
+
+def test_upgrade_settings(taskq, settings):
+    result = taskq("upgrade", "settings", str(settings))
+    assert "-BROKER_URL = 'amqp://'" in result.output
+    assert settings.read_text() == (
+        "# CELERYD_CONCURRENCY stays in comments\n"
+        "broker_url = 'amqp://'  # and behind: BROKER_URL\n"
+        'task_queues = NAME = "CELERY_QUEUES"\n'
+        "app.conf.update(worker_concurrency=3)\n"
+    )
+    assert settings.with_name("conf.py.orig").read_text() == SETTINGS
+    assert "No changes needed" in taskq("upgrade", "settings", str(settings)).output
+
+
+def test_upgrade_settings_of_django(taskq, settings):
+    taskq("upgrade", "settings", "--django", "--no-backup", str(settings))
+    assert "CELERY_BROKER_URL = " in settings.read_text()
+    assert "CELERY_WORKER_CONCURRENCY=3" in settings.read_text()
+    assert not settings.with_name("conf.py.orig").exists()
+
+
+def test_upgrade_can_only_look(taskq, settings):
+    assert "+broker_url" in taskq("upgrade", "settings", "--dry-run", str(settings)).output
+    assert settings.read_text() == SETTINGS
+
+
+def test_upgrade_refuses_what_is_not_python(taskq, settings):
+    settings.write_text("BROKER_URL = (")
+    result = taskq("upgrade", "settings", str(settings))
+    assert result.exit_code == 1
+    assert "is not Python" in result.output
+
+
+def test_graph_of_steps_has_those_of_the_app(taskq, module):
+    module(
+        "proj",
+        """
+        from taskq import TaskQ, bootsteps
+        app = TaskQ("proj", broker="memory://", set_as_current=False)
+        class Extra(bootsteps.StartStopStep):
+            requires = ("taskq.worker.components:Pool",)
+        app.steps["worker"].add(Extra)
+        """,
+    )
+    both = taskq("-A", "proj", "graph", "bootsteps").stdout
+    assert '"Extra" -> "Pool"' in both
+    assert '"Tasks" -> "Mingle"' in both
+    consumer = taskq("-A", "proj", "graph", "bootsteps", "consumer").stdout
+    assert "Extra" not in consumer
+    assert '"Tasks" -> "Mingle"' in consumer
+    assert taskq("graph", "bootsteps", "other").exit_code == 2
+
+
+def test_graph_of_workers(taskq, project):
+    drawn = taskq("-A", "proj", "graph", "workers", "nodes:a,b", "threads:2,30").stdout
+    assert '"a" -> "broker memory://' in drawn
+    assert '"a thread 2" -> "a"' in drawn
+    assert '"b threads" -> "b"' in drawn
+    assert "(30)" in drawn
+    few = taskq("-A", "proj", "graph", "workers", "nodes:a,b,c", "wmax:2").stdout
+    assert 'label="3 workers"' in few
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(taskq, shell):
+    script = taskq("completion", shell).output
+    assert f"_TASKQ_COMPLETE={shell}_complete" in script
+
+
+def test_repl(taskq, project):
+    typed = '# nothing\nbogus\nlogtool stats missing.log\n"\nreport\nexit\nreport\n'
+    result = taskq("-A", "proj", "repl", input=typed)
+    assert "No such command 'bogus'" in result.output
+    assert "missing.log" in result.output
+    assert "No closing quotation" in result.output
+    assert result.output.count("software ->") == 1
