@@ -18,6 +18,7 @@ from taskq.app import routes as _routes
 from taskq.app.messages import build_v1, build_v2, task_message
 from taskq.app.producer import Producer
 from taskq.app.queues import Queues
+from taskq.canvas.signature import plain
 from taskq.transport import Connection, ProducerPool
 
 __all__ = ("AMQP", "Queues", "task_message")
@@ -365,12 +366,16 @@ class AMQP:
                     properties=all_properties,
                     retry_policy=policy,
                 )
+            serializer = serializer or default_serializer
+            if serializer != "json":
+                # Others know no signatures, or write what only a taskq could read.
+                body = plain(body)
             published = self._publish(
                 producer,
                 body,
                 exchange=exchange,
                 routing_key=routing_key or "",
-                serializer=serializer or default_serializer,
+                serializer=serializer,
                 compression=compression or default_compression,
                 headers=all_headers,
                 properties=all_properties,

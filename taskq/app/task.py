@@ -14,6 +14,7 @@ from taskq.app.annotations import resolve_all as resolve_all_annotations
 from taskq.app.context import Context
 from taskq.app.registry import _unpickle_task_v2
 from taskq.canvas import _chain, group, signature
+from taskq.canvas.planning import needs_join
 from taskq.exceptions import Ignore, ImproperlyConfigured, MaxRetriesExceededError, Reject, Retry
 from taskq.local import class_property
 from taskq.result import EagerResult, denied_join_result
@@ -553,7 +554,7 @@ class Task(Generic[P, R]):
             raise ImproperlyConfigured("Can't replace a task of a chord by an empty chain")
         if isinstance(sig, _chain) and not getattr(sig, "tasks", True):
             raise ImproperlyConfigured("Cannot replace with an empty chain")
-        if isinstance(sig, group):
+        if isinstance(sig, group) or needs_join(sig):
             # A group can't be linked: collect its results so that a chain can go on.
             sig |= self.app.tasks["celery.accumulate"].s(index=0)
         for callback in maybe_list(request.callbacks) or ():

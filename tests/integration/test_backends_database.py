@@ -236,6 +236,7 @@ class TestChords:
 
         app.conf.task_always_eager = True
         app.conf.task_store_eager_result = True
+        app.conf.result_backend_transport_options = {"native_chords": True}
         return bodies
 
     def start(self, app: TaskQ, size: int) -> None:
@@ -301,11 +302,11 @@ class TestChords:
         app.backend.mark_as_done("part0", 7, request=request)
         assert bodies == [[7]]
 
-    def test_they_can_be_polled_for_celerys_sake(
+    def test_they_are_polled_for_celerys_sake(
         self, app: TaskQ, bodies: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         polled: list[Any] = []
-        app.conf.result_backend_transport_options = {"native_chords": False}
+        app.conf.result_backend_transport_options = {}
         monkeypatch.setattr(
             app.backend, "fallback_chord_unlock", lambda *args, **kwargs: polled.append(args)
         )

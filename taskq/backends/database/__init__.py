@@ -59,9 +59,9 @@ def session_cleanup(session: Any) -> Iterator[None]:
 class DatabaseBackend(BaseBackend):
     """Stores results in the tables ``celery_taskmeta`` and ``celery_tasksetmeta``.
 
-    Chords are counted in tables of our own. A Celery worker does not count there: where Celery and
-    taskq workers share a database, set ``native_chords`` to False in
-    `result_backend_transport_options`, and chords are polled as Celery does.
+    Chords are polled, as Celery does: a Celery worker that runs part of one must not make it hang.
+    Where all workers are taskq's, set ``native_chords`` to True in
+    `result_backend_transport_options`, and they are counted in tables of our own instead.
 
     Parameters:
         dburi: URL of the database (`database_url` when None).
@@ -321,7 +321,7 @@ class DatabaseBackend(BaseBackend):
     @property
     def _counts_chords(self) -> bool:
         options = self.app.conf.result_backend_transport_options or {}
-        return bool(options.get("native_chords", True))
+        return bool(options.get("native_chords", False))
 
     def apply_chord(self, header_result_args: tuple[Any, ...], body: Any, **kwargs: Any) -> None:
         """Do nothing: header tasks are counted as they are done. Or start polling them."""
