@@ -21,7 +21,7 @@ pytest.importorskip("celery")
 APP = """
 import time
 from celery import Celery
-app = Celery("proj", broker={url!r})
+app = Celery("proj", broker={url!r}, set_as_current=False)
 app.conf.update(
     task_acks_late=True,
     worker_prefetch_multiplier=4,
@@ -30,7 +30,7 @@ app.conf.update(
     }},
 )
 
-@app.task
+@app.task(shared=False)
 def note(value, seconds=0):
     import redis
     client = redis.Redis.from_url({url!r})
@@ -64,7 +64,7 @@ def project(redis_url, tmp_path):
 
 @pytest.fixture
 def celery_app(project, redis_url):
-    namespace = {}
+    namespace = {"__name__": "proj"}
     exec(APP.format(url=redis_url), namespace)
     return namespace["app"]
 

@@ -20,11 +20,11 @@ def client(redis_url):
 
 
 def with_tasks(app):
-    @app.task(name="proj.add")
+    @app.task(name="proj.add", shared=False)
     def add(x, y):
         return x + y
 
-    @app.task(name="proj.total")
+    @app.task(name="proj.total", shared=False)
     def total(values):
         return sum(values)
 
