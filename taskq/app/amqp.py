@@ -15,7 +15,7 @@ from kombu.common import Broadcast
 
 from taskq import signals
 from taskq.app import routes as _routes
-from taskq.app.messages import build_v1, build_v2, task_message
+from taskq.app.messages import MessageBuilder, task_message
 from taskq.app.producer import Producer
 from taskq.app.queues import Queues
 from taskq.canvas.signature import plain
@@ -27,7 +27,7 @@ __all__ = ("AMQP", "Queues", "task_message")
 _NOT_PROPERTIES = frozenset({"ignore_result", "stamped_headers", "link", "link_error"})
 
 
-class AMQP:
+class AMQP(MessageBuilder):
     """App API for queues, routes and task messages. One per app."""
 
     Connection = Connection
@@ -43,10 +43,6 @@ class AMQP:
     _queues: Any = None
     #: Function of a queue name that returns the exchange of queues created on demand.
     autoexchange: Callable[[str], Exchange] | None = None
-    #: Length in characters of the positional arguments' representation in the message.
-    argsrepr_maxsize = 1024
-    #: Length in characters of the keyword arguments' representation in the message.
-    kwargsrepr_maxsize = 1024
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -135,141 +131,6 @@ class AMQP:
             queues=queues or list(self.queues.consume_from.values()),
             **kw,
         )
-
-    def as_task_v2(
-        self,
-        task_id: str,
-        name: str,
-        args: Any = None,
-        kwargs: Any = None,
-        countdown: float | None = None,
-        eta: Any = None,
-        group_id: str | None = None,
-        group_index: int | None = None,
-        expires: Any = None,
-        retries: int = 0,
-        chord: Any = None,
-        callbacks: Any = None,
-        errbacks: Any = None,
-        reply_to: str | None = None,
-        time_limit: float | None = None,
-        soft_time_limit: float | None = None,
-        create_sent_event: bool = False,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        shadow: str | None = None,
-        chain: Any = None,
-        now: Any = None,
-        timezone: Any = None,
-        origin: str | None = None,
-        ignore_result: bool = False,
-        argsrepr: str | None = None,
-        kwargsrepr: str | None = None,
-        stamped_headers: Any = None,
-        replaced_task_nesting: int = 0,
-        **options: Any,
-    ) -> task_message:
-        """Return a task message in protocol 2.
-
-        ``countdown`` and ``expires`` are in seconds, ``expires`` and ``eta`` may be datetimes,
-        limits are in seconds. Stamps are taken from ``options``, one per stamped header.
-        Raises TypeError for args or kwargs of the wrong type, ValueError for times out of range.
-        """
-        stamps = (
-            {header: options[header] for header in stamped_headers if header in options}
-            if stamped_headers
-            else None
-        )
-        return build_v2(
-            self.app,
-            task_id,
-            name,
-            args,
-            kwargs,
-            countdown=countdown,
-            eta=eta,
-            group_id=group_id,
-            group_index=group_index,
-            expires=expires,
-            retries=retries,
-            chord=chord,
-            callbacks=callbacks,
-            errbacks=errbacks,
-            reply_to=reply_to,
-            time_limit=time_limit,
-            soft_time_limit=soft_time_limit,
-            create_sent_event=create_sent_event,
-            root_id=root_id,
-            parent_id=parent_id,
-            shadow=shadow,
-            chain=chain,
-            now=now,
-            timezone=timezone,
-            origin=origin,
-            ignore_result=ignore_result,
-            argsrepr=argsrepr,
-            kwargsrepr=kwargsrepr,
-            stamped_headers=stamped_headers,
-            replaced_task_nesting=replaced_task_nesting,
-            argsrepr_maxsize=self.argsrepr_maxsize,
-            kwargsrepr_maxsize=self.kwargsrepr_maxsize,
-            stamps=stamps,
-        )
-
-    def as_task_v1(
-        self,
-        task_id: str,
-        name: str,
-        args: Any = None,
-        kwargs: Any = None,
-        countdown: float | None = None,
-        eta: Any = None,
-        group_id: str | None = None,
-        group_index: int | None = None,
-        expires: Any = None,
-        retries: int = 0,
-        chord: Any = None,
-        callbacks: Any = None,
-        errbacks: Any = None,
-        reply_to: str | None = None,
-        time_limit: float | None = None,
-        soft_time_limit: float | None = None,
-        create_sent_event: bool = False,
-        root_id: str | None = None,
-        parent_id: str | None = None,
-        shadow: str | None = None,
-        now: Any = None,
-        timezone: Any = None,
-        **compat_kwargs: Any,
-    ) -> task_message:
-        """Return a task message in protocol 1, which carries fewer options than 2."""
-        return build_v1(
-            self.app,
-            task_id,
-            name,
-            args,
-            kwargs,
-            countdown=countdown,
-            eta=eta,
-            group_id=group_id,
-            expires=expires,
-            retries=retries,
-            chord=chord,
-            callbacks=callbacks,
-            errbacks=errbacks,
-            reply_to=reply_to,
-            time_limit=time_limit,
-            soft_time_limit=soft_time_limit,
-            create_sent_event=create_sent_event,
-            now=now,
-            timezone=timezone,
-        )
-
-    def _verify_seconds(self, s: float, what: str) -> float:
-        """Return ``s``. Raises ValueError when it is below what the protocol can carry."""
-        if s < -2147483648:
-            raise ValueError(f"{what} is out of range: {s!r}")
-        return s
 
     def _create_task_sender(self) -> Callable[..., Any]:
         """Return `send_task_message` with the settings it needs read once."""

@@ -15,7 +15,7 @@ from taskq.utils.nodenames import anon_nodename
 from taskq.utils.saferepr import saferepr
 from taskq.utils.time import maybe_make_aware
 
-__all__ = ("build_v1", "build_v2", "task_message")
+__all__ = ("MessageBuilder", "task_message")
 
 #: Seconds that datetime arithmetic accepts at least, about minus 68 years.
 INT_MIN = -2147483648
@@ -92,154 +92,182 @@ def check_arguments(args: Any, kwargs: Any) -> tuple[Any, Any]:
     return args, kwargs
 
 
-def build_v2(
-    app: Any,
-    task_id: str,
-    name: str,
-    args: Any = None,
-    kwargs: Any = None,
-    *,
-    countdown: float | None = None,
-    eta: Any = None,
-    group_id: str | None = None,
-    group_index: int | None = None,
-    expires: Any = None,
-    retries: int = 0,
-    chord: Any = None,
-    callbacks: Any = None,
-    errbacks: Any = None,
-    reply_to: str | None = None,
-    time_limit: float | None = None,
-    soft_time_limit: float | None = None,
-    create_sent_event: bool = False,
-    root_id: str | None = None,
-    parent_id: str | None = None,
-    shadow: str | None = None,
-    chain: Any = None,
-    now: datetime | None = None,
-    timezone: Any = None,
-    origin: str | None = None,
-    ignore_result: bool = False,
-    argsrepr: str | None = None,
-    kwargsrepr: str | None = None,
-    stamped_headers: Any = None,
-    replaced_task_nesting: int = 0,
-    argsrepr_maxsize: int = 1024,
-    kwargsrepr_maxsize: int = 1024,
-    stamps: Mapping[str, Any] | None = None,
-) -> task_message:
-    """Return a protocol 2 message. Parameters are those of `AMQP.as_task_v2`."""
-    args, kwargs = check_arguments(args, kwargs)
-    eta_text: str | None
-    expires_text: str | None
-    if countdown or eta or expires is not None:
+class MessageBuilder:
+    """The part of an app's AMQP object that builds messages."""
+
+    app: Any
+    #: Length in characters of the positional arguments' representation in the message.
+    argsrepr_maxsize = 1024
+    #: Length in characters of the keyword arguments' representation in the message.
+    kwargsrepr_maxsize = 1024
+
+    def as_task_v2(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        retries: int = 0,
+        chord: Any = None,
+        callbacks: Any = None,
+        errbacks: Any = None,
+        reply_to: str | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        create_sent_event: bool = False,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        shadow: str | None = None,
+        chain: Any = None,
+        now: Any = None,
+        timezone: Any = None,
+        origin: str | None = None,
+        ignore_result: bool = False,
+        argsrepr: str | None = None,
+        kwargsrepr: str | None = None,
+        stamped_headers: Any = None,
+        replaced_task_nesting: int = 0,
+        **options: Any,
+    ) -> task_message:
+        """Return a task message in protocol 2.
+
+        ``countdown`` and ``expires`` are in seconds, ``expires`` and ``eta`` may be datetimes,
+        limits are in seconds. Stamps are taken from ``options``, one per stamped header.
+        Raises TypeError for args or kwargs of the wrong type, ValueError for times out of range.
+        """
+        app = self.app
+        args, kwargs = check_arguments(args, kwargs)
+        eta_text: str | None
+        expires_text: str | None
+        if countdown or eta or expires is not None:
+            eta_text, expires_text = _times(
+                countdown, eta, expires, now, timezone or app.timezone, app
+            )
+        else:
+            eta_text = expires_text = None
+        if argsrepr is None:
+            argsrepr = saferepr(args, self.argsrepr_maxsize)
+        if kwargsrepr is None:
+            kwargsrepr = saferepr(kwargs, self.kwargsrepr_maxsize) if kwargs else "{}"
+        if not root_id:
+            root_id = task_id
+        return task_message(
+            headers={
+                "lang": "py",
+                "task": name,
+                "id": task_id,
+                "shadow": shadow,
+                "eta": eta_text,
+                "expires": expires_text,
+                "group": group_id,
+                "group_index": group_index,
+                "retries": retries,
+                "timelimit": [time_limit, soft_time_limit],
+                "root_id": root_id,
+                "parent_id": parent_id,
+                "argsrepr": argsrepr,
+                "kwargsrepr": kwargsrepr,
+                "origin": origin or anon_nodename(),
+                "ignore_result": ignore_result,
+                "replaced_task_nesting": replaced_task_nesting,
+                "stamped_headers": stamped_headers,
+                "stamps": {
+                    header: options[header] for header in stamped_headers if header in options
+                }
+                if stamped_headers
+                else {},
+            },
+            properties={"correlation_id": task_id, "reply_to": reply_to or ""},
+            body=(
+                args,
+                kwargs,
+                {"callbacks": callbacks, "errbacks": errbacks, "chain": chain, "chord": chord},
+            ),
+            sent_event={
+                "uuid": task_id,
+                "root_id": root_id,
+                "parent_id": parent_id,
+                "name": name,
+                "args": argsrepr,
+                "kwargs": kwargsrepr,
+                "retries": retries,
+                "eta": eta_text,
+                "expires": expires_text,
+            }
+            if create_sent_event
+            else None,
+        )
+
+    def as_task_v1(
+        self,
+        task_id: str,
+        name: str,
+        args: Any = None,
+        kwargs: Any = None,
+        countdown: float | None = None,
+        eta: Any = None,
+        group_id: str | None = None,
+        group_index: int | None = None,
+        expires: Any = None,
+        retries: int = 0,
+        chord: Any = None,
+        callbacks: Any = None,
+        errbacks: Any = None,
+        reply_to: str | None = None,
+        time_limit: float | None = None,
+        soft_time_limit: float | None = None,
+        create_sent_event: bool = False,
+        root_id: str | None = None,
+        parent_id: str | None = None,
+        shadow: str | None = None,
+        now: Any = None,
+        timezone: Any = None,
+        **compat_kwargs: Any,
+    ) -> task_message:
+        """Return a task message in protocol 1, which carries fewer options than 2."""
+        app = self.app
+        args, kwargs = check_arguments(args, kwargs)
         eta_text, expires_text = _times(countdown, eta, expires, now, timezone or app.timezone, app)
-    else:
-        eta_text = expires_text = None
-    if argsrepr is None:
-        argsrepr = saferepr(args, argsrepr_maxsize)
-    if kwargsrepr is None:
-        kwargsrepr = saferepr(kwargs, kwargsrepr_maxsize) if kwargs else "{}"
-    if not root_id:
-        root_id = task_id
-    return task_message(
-        headers={
-            "lang": "py",
-            "task": name,
-            "id": task_id,
-            "shadow": shadow,
-            "eta": eta_text,
-            "expires": expires_text,
-            "group": group_id,
-            "group_index": group_index,
-            "retries": retries,
-            "timelimit": [time_limit, soft_time_limit],
-            "root_id": root_id,
-            "parent_id": parent_id,
-            "argsrepr": argsrepr,
-            "kwargsrepr": kwargsrepr,
-            "origin": origin or anon_nodename(),
-            "ignore_result": ignore_result,
-            "replaced_task_nesting": replaced_task_nesting,
-            "stamped_headers": stamped_headers,
-            "stamps": stamps or {},
-        },
-        properties={"correlation_id": task_id, "reply_to": reply_to or ""},
-        body=(
-            args,
-            kwargs,
-            {"callbacks": callbacks, "errbacks": errbacks, "chain": chain, "chord": chord},
-        ),
-        sent_event={
-            "uuid": task_id,
-            "root_id": root_id,
-            "parent_id": parent_id,
-            "name": name,
-            "args": argsrepr,
-            "kwargs": kwargsrepr,
-            "retries": retries,
-            "eta": eta_text,
-            "expires": expires_text,
-        }
-        if create_sent_event
-        else None,
-    )
+        return task_message(
+            headers={},
+            properties={"correlation_id": task_id, "reply_to": reply_to or ""},
+            body={
+                "task": name,
+                "id": task_id,
+                "args": args,
+                "kwargs": kwargs,
+                "group": group_id,
+                "group_index": None,
+                "retries": retries,
+                "eta": eta_text,
+                "expires": expires_text,
+                "utc": app.conf.enable_utc,
+                "callbacks": callbacks,
+                "errbacks": errbacks,
+                "timelimit": (time_limit, soft_time_limit),
+                "taskset": group_id,
+                "chord": chord,
+            },
+            sent_event={
+                "uuid": task_id,
+                "name": name,
+                "args": saferepr(args),
+                "kwargs": saferepr(kwargs),
+                "retries": retries,
+                "eta": eta_text,
+                "expires": expires_text,
+            }
+            if create_sent_event
+            else None,
+        )
 
-
-def build_v1(
-    app: Any,
-    task_id: str,
-    name: str,
-    args: Any = None,
-    kwargs: Any = None,
-    *,
-    countdown: float | None = None,
-    eta: Any = None,
-    group_id: str | None = None,
-    expires: Any = None,
-    retries: int = 0,
-    chord: Any = None,
-    callbacks: Any = None,
-    errbacks: Any = None,
-    reply_to: str | None = None,
-    time_limit: float | None = None,
-    soft_time_limit: float | None = None,
-    create_sent_event: bool = False,
-    now: datetime | None = None,
-    timezone: Any = None,
-) -> task_message:
-    """Return a protocol 1 message. Parameters are those of `AMQP.as_task_v1`."""
-    args, kwargs = check_arguments(args, kwargs)
-    eta_text, expires_text = _times(countdown, eta, expires, now, timezone or app.timezone, app)
-    return task_message(
-        headers={},
-        properties={"correlation_id": task_id, "reply_to": reply_to or ""},
-        body={
-            "task": name,
-            "id": task_id,
-            "args": args,
-            "kwargs": kwargs,
-            "group": group_id,
-            "group_index": None,
-            "retries": retries,
-            "eta": eta_text,
-            "expires": expires_text,
-            "utc": app.conf.enable_utc,
-            "callbacks": callbacks,
-            "errbacks": errbacks,
-            "timelimit": (time_limit, soft_time_limit),
-            "taskset": group_id,
-            "chord": chord,
-        },
-        sent_event={
-            "uuid": task_id,
-            "name": name,
-            "args": saferepr(args),
-            "kwargs": saferepr(kwargs),
-            "retries": retries,
-            "eta": eta_text,
-            "expires": expires_text,
-        }
-        if create_sent_event
-        else None,
-    )
+    def _verify_seconds(self, s: float, what: str) -> float:
+        """Return ``s``. Raises ValueError when it is below what the protocol can carry."""
+        if s < INT_MIN:
+            raise ValueError(f"{what} is out of range: {s!r}")
+        return s
