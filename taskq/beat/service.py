@@ -29,6 +29,11 @@ __all__ = ("EmbeddedService", "Service")
 
 logger = get_logger("celery.beat")
 
+#: Short names of our schedulers.
+ALIASES = {
+    "database": "taskq.beat.stored:DatabaseScheduler",
+    "persistent": "taskq.beat:PersistentScheduler",
+}
 #: Entry points that name schedulers, the later ones first in line.
 EXTENSIONS = ("celery.beat_schedulers", "taskq.beat_schedulers")
 
@@ -182,7 +187,7 @@ class Service:
         - extension_namespace: entry points that name schedulers, besides ours.
         """
         namespaces = dict.fromkeys((extension_namespace, *EXTENSIONS))
-        aliases: dict[str, str] = {}
+        aliases = dict(ALIASES)
         for namespace in namespaces:
             aliases.update(load_extension_class_names(namespace))
         return symbol_by_name(self.scheduler_cls, aliases=aliases)(

@@ -1,0 +1,185 @@
+"""``taskq schedule``: show and change the periodic tasks in the SQL database."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from taskq.bin.base import (
+    JSON_ARRAY,
+    JSON_OBJECT,
+    CeleryCommand,
+    CeleryOption,
+    handle_preload_options,
+)
+from taskq.bin.errors import CommandError
+
+
+@click.group(name="schedule")
+def schedule() -> None:
+    """Show and change the periodic tasks in the SQL database.
+
+    They are sent by a beat with the scheduler 'database', which sees a change within a second or
+    two.
+    """
+
+
+def _command(name: str) -> Any:
+    return schedule.command(name, cls=CeleryCommand)
+
+
+def _option(*names: str, **kwargs: Any) -> Any:
+    return click.option(*names, cls=CeleryOption, help_group="Entry Options", **kwargs)
+
+
+def _store(ctx: click.Context) -> Any:
+    try:
+        from taskq.beat.stored import open_store
+    except ImportError as exc:
+        raise CommandError(
+            "Schedules in a database need SQLAlchemy: pip install 'taskq[sqlalchemy]'"
+        ) from exc
+    from taskq.exceptions import ImproperlyConfigured
+
+    try:
+        return open_store(ctx.obj.app)
+    except ImproperlyConfigured as exc:
+        raise CommandError(str(exc)) from exc
+
+
+def _change(ctx: click.Context, method: str, name: str, **kwargs: Any) -> None:
+    try:
+        getattr(_store(ctx), method)(name, **kwargs)
+    except KeyError as exc:
+        raise CommandError(str(exc)) from exc
+
+
+@_command("list")
+@click.pass_context
+@handle_preload_options
+def list_(ctx: click.Context, **kwargs: Any) -> None:
+    """Show the periodic tasks."""
+    for stored in _store(ctx).entries():
+        entry = stored.entry(ctx.obj.app)
+        last = stored.run.last_run_at.isoformat(" ", "seconds") if stored.run else "never"
+        count = stored.run.total_run_count if stored.run else 0
+        state = "paused" if stored.paused else "active"
+        ctx.obj.echo(
+            f"{stored.name}  {entry.task}  {entry.schedule}  {state}  sent {count} times, "
+            f"last {last}"
+        )
+
+
+@_command("add")
+@click.argument("name")
+@click.argument("task")
+@_option("--every", type=click.FloatRange(min=0, min_open=True), help="Seconds between two runs.")
+@_option("--crontab", help="Minute, hour, day of month, month and day of week, as '30 7 * * mon'.")
+@_option("--timezone", help="Zone of the crontab; that of the app if not given.")
+@_option("-a", "--args", type=JSON_ARRAY, default="[]", help="Positional arguments as JSON.")
+@_option("-k", "--kwargs", type=JSON_OBJECT, default="{}", help="Keyword arguments as JSON.")
+@_option("-Q", "--queue", help="Queue to send to.")
+@_option("--expires", type=float, help="Seconds after which a run is not started any more.")
+@_option("--overlap", type=click.Choice(("allow", "skip", "queue")), help="With unfinished runs.")
+@_option("--catch-up", type=click.Choice(("none", "one", "all")), help="After downtime of beat.")
+@_option("--jitter", type=click.FloatRange(min=0), help="Seconds to send late at most, by chance.")
+@click.pass_context
+@handle_preload_options
+def add(
+    ctx: click.Context,
+    name: str,
+    task: str,
+    every: float | None,
+    crontab: str | None,
+    timezone: str | None,
+    args: Any,
+    kwargs: Any,
+    queue: str | None,
+    expires: float | None,
+    **policies: Any,
+) -> None:
+    """Add a periodic task, or change the one of that name.
+
+    \b
+    $ taskq -A proj schedule add refresh proj.refresh --every 30
+    $ taskq -A proj schedule add report proj.report --crontab '30 7 * * mon'
+    """
+    if (every is None) == (crontab is None):
+        raise click.UsageError("Say when: either --every or --crontab.")
+    if timezone is not None and crontab is None:
+        raise click.UsageError("--timezone is for --crontab.")
+    options = {"queue": queue, "expires": expires}
+    try:
+        when = every if crontab is None else _parsed(crontab, timezone)
+        _store(ctx).add(
+            name,
+            task=task,
+            schedule=when,
+            args=args,
+            kwargs=kwargs,
+            options={key: value for key, value in options.items() if value is not None},
+            **{key: policies[key] for key in ("overlap", "catch_up", "jitter") if policies[key]},
+        )
+    except (TypeError, ValueError, LookupError) as exc:
+        raise click.UsageError(f"{name}: {exc}") from exc
+
+
+def _parsed(line: str, timezone: str | None) -> Any:
+    from taskq.schedules import ParseException, crontab
+
+    fields = line.split()
+    if len(fields) != 5:
+        raise click.UsageError(f"--crontab {line!r} has {len(fields)} fields, not five.")
+    minute, hour, day_of_month, month, day_of_week = fields
+    zone = {} if timezone is None else {"tz": timezone}
+    try:
+        return crontab(minute, hour, day_of_week, day_of_month, month, **zone)
+    except ParseException as exc:
+        raise ValueError(str(exc)) from exc
+
+
+@_command("pause")
+@click.argument("name")
+@click.pass_context
+@handle_preload_options
+def pause(ctx: click.Context, name: str, **kwargs: Any) -> None:
+    """Don't send a periodic task for now."""
+    _change(ctx, "pause", name)
+
+
+@_command("resume")
+@click.argument("name")
+@click.pass_context
+@handle_preload_options
+def resume(ctx: click.Context, name: str, **kwargs: Any) -> None:
+    """Send a paused task again, from its next time on."""
+    _change(ctx, "resume", name, now=ctx.obj.app.now())
+
+
+@_command("remove")
+@click.argument("name")
+@click.pass_context
+@handle_preload_options
+def remove(ctx: click.Context, name: str, **kwargs: Any) -> None:
+    """Delete a periodic task."""
+    _change(ctx, "remove", name)
+
+
+@_command("run-now")
+@click.argument("name")
+@click.pass_context
+@handle_preload_options
+def run_now(ctx: click.Context, name: str, **kwargs: Any) -> None:
+    """Send a periodic task at once, beside its schedule; also one that is paused."""
+    from taskq.beat import Scheduler, SchedulingError
+
+    app = ctx.obj.app
+    app.loader.import_default_modules()
+    try:
+        entry = _store(ctx).get(name).entry(app)
+        # Lazy: it has no entries of its own, it only sends.
+        result = Scheduler(app, lazy=True).apply_async(entry, advance=False)
+    except (KeyError, SchedulingError) as exc:
+        raise CommandError(str(exc)) from exc
+    ctx.obj.echo(result.id)

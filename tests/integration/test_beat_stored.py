@@ -1,0 +1,80 @@
+"""``taskq schedule``: what it changes is seen by a beat that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.beat_support import running_beat
+from tests.integration.project import Project, wait_until
+
+MakeProject = Callable[..., Project]
+
+CODE = """
+@app.task
+def note(*args): ...
+"""
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgres"])
+def test_a_running_beat_sees_changes(
+    make_project: MakeProject,
+    redis_url: str,
+    request: pytest.FixtureRequest,
+    database: str,
+    tmp_path: object,
+) -> None:
+    url = f"sqlite:///{tmp_path}/beat.db"
+    if database == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    conf = {"beat_schedule_database": url, "beat_scheduler": "database"}
+    project = make_project(CODE, broker=redis_url, backend=redis_url, conf=conf)
+
+    def schedule(*arguments: str) -> str:
+        done = project.run("-A", "proj", "schedule", *arguments)
+        assert done.returncode == 0, done
+        return str(done.stdout)
+
+    with running_beat(project) as beat:
+        schedule("add", "n", "proj.note", "--every", "0.5", "-a", "[1]")
+        beat.wait_for_log("Sending due task n", timeout=4)
+        assert "n  proj.note" in schedule("list")
+        schedule("pause", "n")
+        assert "paused" in schedule("list")
+        time.sleep(2)
+        count = beat.log.count("Sending due task n")
+        time.sleep(1.2)
+        assert beat.log.count("Sending due task n") == count
+        assert len(schedule("run-now", "n").strip()) == 36
+        schedule("resume", "n")
+        wait_until(lambda: beat.log.count("Sending due task n") > count)
+        schedule("remove", "n")
+        assert "proj.note" not in schedule("list")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pause", "nope"), "There is no periodic task 'nope'"),
+        (("add", "n", "t"), "either --every or --crontab"),
+        (("add", "n", "t", "--crontab", "* *"), "has 2 fields, not five"),
+        (("add", "n", "t", "--crontab", "99 * * * *"), "99"),
+        (("add", "n", "t", "--every", "0"), "0"),
+        (("add", "n", "t", "--crontab", "0 0 * * *", "--timezone", "No/Where"), "No/Where"),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    make_project: MakeProject,
+    sqlite_url: str,
+    tmp_path: object,
+    arguments: tuple[str, ...],
+    message: str,
+) -> None:
+    conf = {"beat_schedule_database": f"sqlite:///{tmp_path}/beat.db"}
+    project = make_project(CODE, broker=sqlite_url, backend=None, conf=conf)
+    done = project.run("-A", "proj", "schedule", *arguments)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
