@@ -24,6 +24,7 @@ COMMANDS = {
     "repl": Row("taskq.bin.repl:repl", "Type commands at a prompt."),
     "report": Row("taskq.bin.report:report", "Show versions and settings, for bug reports."),
     "result": Row("taskq.bin.result:result", "Print the result of a task."),
+    "schedule": Row("taskq.bin.schedule:schedule", "Show and change stored periodic tasks."),
     "shell": Row("taskq.bin.shell:shell", "Start a Python shell with the app loaded."),
     "status": Row("taskq.bin.control:status", "Show which workers are online."),
     "upgrade": Row("taskq.bin.upgrade:upgrade", "Give settings their new names."),
