@@ -14,6 +14,7 @@ from kombu import Exchange, Queue
 from kombu import Producer as _KombuProducer
 from kombu.common import maybe_declare
 from kombu.compression import compress
+from kombu.messaging import ChannelPromise
 from kombu.serialization import dumps
 
 __all__ = ("Producer",)
@@ -71,7 +72,7 @@ class Producer(_KombuProducer):
             properties["expiration"] = str(int(float(expiration) * 1000))
 
         def send() -> Any:
-            channel = self.channel
+            channel = self._open()
             for entity in declare:
                 _declare_once(entity, channel)
             message = channel.prepare_message(
@@ -90,6 +91,17 @@ class Producer(_KombuProducer):
             )
 
         return self._ensured(send, retry=retry, retry_policy=retry_policy)
+
+    def _open(self) -> Any:
+        """Return the channel; connect now or raise now, as the retry policy tries again.
+
+        Asking a connection for its channel would try for seconds by rules of its own.
+        """
+        if isinstance(self._channel, ChannelPromise):
+            connection = self.__connection__
+            if connection is not None and not connection.connected:
+                connection._connection_factory()
+        return self.channel
 
     def _ensured(self, send: Any, *, retry: bool, retry_policy: Mapping[str, Any] | None) -> Any:
         """Call ``send``; on a connection error reconnect and repeat as the policy says."""
@@ -117,6 +129,8 @@ class Producer(_KombuProducer):
         Where the channel can't do that they are published at once, one by one. When the body
         raises nothing of the batch is sent. Batches may be nested: the outermost sends.
         """
+        if self._batch is None:
+            self._ensured(self._open, retry=retry, retry_policy=retry_policy)
         if self._batch is not None or not hasattr(self.channel, "basic_publish_many"):
             yield self
             return
