@@ -14,8 +14,7 @@ import re
 import sys
 import warnings
 from collections.abc import Callable
-from datetime import datetime, timedelta
-from types import SimpleNamespace
+from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -193,24 +192,24 @@ def names(L):
 
 @case
 def attributes_and_precedence(L):
-    conf = dict(
-        task_serializer="pickle",
-        task_default_rate_limit="3/s",
-        task_default_priority=2,
-        task_time_limit=30,
-        task_soft_time_limit=20,
-        task_track_started=True,
-        task_acks_late=True,
-        task_ignore_result=True,
-        task_store_eager_result=True,
-        task_store_errors_even_if_ignored=True,
-        task_reject_on_worker_lost=True,
-        task_acks_on_failure_or_timeout=False,
-        task_compression="gzip",
-        task_publish_retry=False,
-        task_send_sent_event=True,
-        task_protocol=2,
-    )
+    conf = {
+        "task_serializer": "pickle",
+        "task_default_rate_limit": "3/s",
+        "task_default_priority": 2,
+        "task_time_limit": 30,
+        "task_soft_time_limit": 20,
+        "task_track_started": True,
+        "task_acks_late": True,
+        "task_ignore_result": True,
+        "task_store_eager_result": True,
+        "task_store_errors_even_if_ignored": True,
+        "task_reject_on_worker_lost": True,
+        "task_acks_on_failure_or_timeout": False,
+        "task_compression": "gzip",
+        "task_publish_retry": False,
+        "task_send_sent_event": True,
+        "task_protocol": 2,
+    }
     app = L.app(**conf)
 
     class Base(L.lib.Task):
@@ -225,13 +224,36 @@ def attributes_and_precedence(L):
         "option": app.task(name="option", base=Base, time_limit=5)(lambda: 1),
         "annotated": app.task(name="annotated", base=Base, time_limit=5)(lambda: 1),
     }
-    names = (
-        "max_retries default_retry_delay throws rate_limit time_limit soft_time_limit"
-        " ignore_result store_eager_result store_errors_even_if_ignored serializer acks_late"
-        " acks_on_failure_or_timeout reject_on_worker_lost track_started trail send_events"
-        " priority expires typing resultrepr_maxsize abstract queue foo bar compression"
-        " acks_on_failure acks_on_timeout retry_on_worker_lost"
-    ).split()
+    names = [
+        "max_retries",
+        "default_retry_delay",
+        "throws",
+        "rate_limit",
+        "time_limit",
+        "soft_time_limit",
+        "ignore_result",
+        "store_eager_result",
+        "store_errors_even_if_ignored",
+        "serializer",
+        "acks_late",
+        "acks_on_failure_or_timeout",
+        "reject_on_worker_lost",
+        "track_started",
+        "trail",
+        "send_events",
+        "priority",
+        "expires",
+        "typing",
+        "resultrepr_maxsize",
+        "abstract",
+        "queue",
+        "foo",
+        "bar",
+        "compression",
+        "acks_on_failure",
+        "acks_on_timeout",
+        "retry_on_worker_lost",
+    ]
     return {
         key: {name: repr(getattr(task, name, "missing")) for name in names}
         for key, task in made.items()
@@ -246,6 +268,7 @@ def annotation_styles(L):
         def annotate(self, task):
             if task.name.startswith("t."):
                 return {"rate_limit": "9/m"}
+            return None
 
         def annotate_any(self):
             return {"other": 1}
@@ -375,7 +398,7 @@ def decorator_errors(L):
 def task_pickles(L):
     app = L.app()
     app.set_current()
-    task = app.task(name="pick.me")(lambda x: x)
+    app.task(name="pick.me")(lambda x: x)
     return [pickle.loads(pickle.dumps(app.tasks["pick.me"])) is app.tasks["pick.me"]]
 
 
@@ -385,12 +408,40 @@ def task_pickles(L):
 def request_of(self) -> dict[str, Any]:
     """Return the documented attributes of a request."""
     r = self.request
-    names = (
-        "args callbacks called_directly chain chord correlation_id delivery_info errbacks eta"
-        " expires group group_index headers is_eager kwargs logfile loglevel parent_id"
-        " properties replaced_task_nesting reply_to retries root_id shadow stamped_headers stamps"
-        " taskset timelimit utc ignore_result children id"
-    ).split()
+    names = [
+        "args",
+        "callbacks",
+        "called_directly",
+        "chain",
+        "chord",
+        "correlation_id",
+        "delivery_info",
+        "errbacks",
+        "eta",
+        "expires",
+        "group",
+        "group_index",
+        "headers",
+        "is_eager",
+        "kwargs",
+        "logfile",
+        "loglevel",
+        "parent_id",
+        "properties",
+        "replaced_task_nesting",
+        "reply_to",
+        "retries",
+        "root_id",
+        "shadow",
+        "stamped_headers",
+        "stamps",
+        "taskset",
+        "timelimit",
+        "utc",
+        "ignore_result",
+        "children",
+        "id",
+    ]
     seen = {name: repr(getattr(r, name)) for name in names}
     seen["hostname"] = bool(r.hostname)
     seen["get"] = [r.get("id") is not None, r.get("nothing", 5)]
@@ -709,20 +760,30 @@ def autoretry(L):
         return work
 
     for options in (
-        dict(autoretry_for=(KeyError,), max_retries=2),
-        dict(autoretry_for=(KeyError,), retry_kwargs={"max_retries": 1, "countdown": 0}),
-        dict(autoretry_for=(LookupError,), dont_autoretry_for=(KeyError,), max_retries=1),
-        dict(autoretry_for=(Exception,), retry_backoff=True, retry_jitter=False, max_retries=4),
-        dict(
-            autoretry_for=(Exception,),
-            retry_backoff=5,
-            retry_jitter=False,
-            max_retries=4,
-            retry_backoff_max=12,
-        ),
-        dict(autoretry_for=(Exception,), retry_backoff=0.5, retry_jitter=False, max_retries=2),
-        dict(autoretry_for=(Exception,), max_retries=None, retry_kwargs={"max_retries": 2}),
-        dict(autoretry_for=(), max_retries=1),
+        {"autoretry_for": (KeyError,), "max_retries": 2},
+        {"autoretry_for": (KeyError,), "retry_kwargs": {"max_retries": 1, "countdown": 0}},
+        {"autoretry_for": (LookupError,), "dont_autoretry_for": (KeyError,), "max_retries": 1},
+        {
+            "autoretry_for": (Exception,),
+            "retry_backoff": True,
+            "retry_jitter": False,
+            "max_retries": 4,
+        },
+        {
+            "autoretry_for": (Exception,),
+            "retry_backoff": 5,
+            "retry_jitter": False,
+            "max_retries": 4,
+            "retry_backoff_max": 12,
+        },
+        {
+            "autoretry_for": (Exception,),
+            "retry_backoff": 0.5,
+            "retry_jitter": False,
+            "max_retries": 2,
+        },
+        {"autoretry_for": (Exception,), "max_retries": None, "retry_kwargs": {"max_retries": 2}},
+        {"autoretry_for": (), "max_retries": 1},
     ):
         work = define(**options)
         for kind in ("ok", "key", "lookup", "ignore", "reject", "retry", "soft"):
@@ -795,34 +856,34 @@ def messages_sent(L):
     far = datetime(2035, 6, 1, 12, 0)
     calls = [
         ((1, 2), {}, {}),
-        ((1,), {"k": 2}, dict(headers={"h": 1}, shadow="sh")),
-        ((1,), {}, dict(argsrepr="(<hidden>)", kwargsrepr="{<hidden>}")),
-        ((1,), {}, dict(eta=far)),
-        ((1,), {}, dict(eta=far.replace(tzinfo=ZoneInfo("Europe/Berlin")))),
-        ((1,), {}, dict(expires=far)),
-        ((1,), {}, dict(expires=far.isoformat())),
-        ((1,), {}, dict(expires=datetime(2001, 1, 1))),
-        ((1,), {}, dict(queue="other", priority=4)),
-        ((1,), {}, dict(serializer="pickle")),
-        ((1,), {}, dict(serializer="yaml")),
-        ((1,), {}, dict(compression="gzip")),
-        ((1,), {}, dict(time_limit=3, soft_time_limit=2)),
-        ((1,), {}, dict(ignore_result=True)),
-        ((1,), {}, dict(link=cb, link_error=[cb, cb])),
-        ((1,), {}, dict(link=[cb, cb])),
-        ((1,), {}, dict(delivery_mode=1)),
-        ((1,), {}, dict(reply_to="somewhere")),
-        ((1,), {}, dict(group_id="g", group_index=2, chord=cb, chain=[cb])),
-        ((1,), {}, dict(retries=3, origin="me")),
-        ((1,), {}, dict(stamped_headers=["s"], s="v", other="w")),
-        ((1,), {}, dict(headers={"stamped_headers": ["s"], "s": "v"})),
-        ((1,), {}, dict(unknown_option=3)),
-        ((1,), {}, dict(countdown=-5)),
+        ((1,), {"k": 2}, {"headers": {"h": 1}, "shadow": "sh"}),
+        ((1,), {}, {"argsrepr": "(<hidden>)", "kwargsrepr": "{<hidden>}"}),
+        ((1,), {}, {"eta": far}),
+        ((1,), {}, {"eta": far.replace(tzinfo=ZoneInfo("Europe/Berlin"))}),
+        ((1,), {}, {"expires": far}),
+        ((1,), {}, {"expires": far.isoformat()}),
+        ((1,), {}, {"expires": datetime(2001, 1, 1)}),
+        ((1,), {}, {"queue": "other", "priority": 4}),
+        ((1,), {}, {"serializer": "pickle"}),
+        ((1,), {}, {"serializer": "yaml"}),
+        ((1,), {}, {"compression": "gzip"}),
+        ((1,), {}, {"time_limit": 3, "soft_time_limit": 2}),
+        ((1,), {}, {"ignore_result": True}),
+        ((1,), {}, {"link": cb, "link_error": [cb, cb]}),
+        ((1,), {}, {"link": [cb, cb]}),
+        ((1,), {}, {"delivery_mode": 1}),
+        ((1,), {}, {"reply_to": "somewhere"}),
+        ((1,), {}, {"group_id": "g", "group_index": 2, "chord": cb, "chain": [cb]}),
+        ((1,), {}, {"retries": 3, "origin": "me"}),
+        ((1,), {}, {"stamped_headers": ["s"], "s": "v", "other": "w"}),
+        ((1,), {}, {"headers": {"stamped_headers": ["s"], "s": "v"}}),
+        ((1,), {}, {"unknown_option": 3}),
+        ((1,), {}, {"countdown": -5}),
         ((object(),), {}, {}),
-        ((1,), {}, dict(serializer="nothing")),
-        ((1,), {}, dict(compression="nothing")),
-        ((1,), {}, dict(eta="tomorrow")),
-        ((1,), {}, dict(expires="tomorrow")),
+        ((1,), {}, {"serializer": "nothing"}),
+        ((1,), {}, {"compression": "nothing"}),
+        ((1,), {}, {"eta": "tomorrow"}),
+        ((1,), {}, {"expires": "tomorrow"}),
     ]
     return sent_by(L, app, add, calls)
 
@@ -874,7 +935,7 @@ def always_eager(L):
         out.append(L.attempt(add.apply_async, (object(),))[:2])
         out.append(L.outcome(add.apply_async((1,), countdown=100)))
         out.append(L.outcome(add.apply_async((1,), expires=-1)))
-        out.append((L.lib.chain(add.s(1), add.s(2), add.s(3))().get()))
+        out.append(L.lib.chain(add.s(1), add.s(2), add.s(3))().get())
         out.append(L.lib.group(add.s(i) for i in range(3))().get())
     return out
 
@@ -995,6 +1056,7 @@ def replaced(L):
             raise self.replace(add.s(1).set(chord=add.s()))
         if how == "return":
             return self.replace(add.s(1, 2))
+        return None
 
     out = []
     for how in ("task", "chain", "group", "chord member", "return"):

@@ -1,0 +1,252 @@
+"""What tasks may do, through real workers, on each broker: retries, rejections, revokes, time."""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from taskq.exceptions import TaskRevokedError
+from taskq.signals import before_task_publish
+
+CODE = """
+from taskq import Task
+from taskq.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
+
+app.conf.accept_content = ["json", "pickle", "yaml"]
+
+@app.task
+def add(x, y):
+    return x + y
+
+@app.task(acks_late=True, bind=True)
+def late(self, how):
+    redelivered = self.request.delivery_info["redelivered"]
+    if how == "requeue" and not redelivered:
+        raise Reject("again", requeue=True)
+    if how == "reject":
+        raise Reject("no")
+    return bool(redelivered)
+
+class Steady(Task):
+    name = "steady"
+    serializer = "yaml"
+    priority = 5
+    max_retries = 3
+
+    def run(self, x):
+        request = self.request
+        here = request.delivery_info["routing_key"] == app.conf.task_default_queue
+        print(f"TRY {request.retries} {request.id} {request.delivery_info['priority']} {here} "
+              f"{request.headers} {request.stamps} {len(request.chain)}")
+        if request.retries < 2:
+            raise self.retry(exc=ValueError("not yet"), countdown=0.1)
+        return x * 10
+
+steady = app.register_task(Steady())
+
+@app.task(bind=True, soft_time_limit=0.4, max_retries=1)
+def limited(self):
+    if self.request.retries:
+        return "second"
+    try:
+        time.sleep(10)
+    except SoftTimeLimitExceeded as exc:
+        raise self.retry(exc=exc, countdown=0)
+
+@app.task
+def sleep(seconds):
+    time.sleep(seconds)
+    return "slept"
+
+@app.task
+def clock():
+    return time.time()
+
+@app.task(rate_limit="2/s")
+def limited_rate(n):
+    return time.time()
+"""
+
+
+@pytest.fixture
+def project(make_project, urls):
+    return make_project(CODE, broker=urls.broker, backend=urls.backend)
+
+
+@pytest.fixture
+def proj(project):
+    return project.proj
+
+
+def test_a_class_retries_inside_a_chain_with_its_own_serializer(project, proj):
+    with project.worker("-c", "2") as worker:
+        steady = proj.steady.s().set(headers={"mine": 1})
+        chain = (proj.add.s(1, 1) | steady | proj.add.s(1)).apply_async(
+            stamped_headers=["who"], who="me"
+        )
+        assert chain.get(timeout=20) == 21
+        tries = [line for line in worker.log.splitlines() if "TRY" in line]
+        assert len(tries) == 3
+        assert len({line.partition("TRY")[2].split()[1] for line in tries}) == 1, "the id stays"
+        for number, line in enumerate(tries):
+            assert f"TRY {number} " in line
+            assert " 5 True " in line, "priority and queue stay"
+            assert "{'mine': 1} {'who': 'me'} 1" in line, "headers, stamps and chain stay"
+
+
+def test_a_soft_limit_is_caught_and_becomes_a_retry(project, proj):
+    with project.worker("-c", "1") as worker:
+        assert proj.limited.delay().get(timeout=20) == "second"
+        assert "Soft time limit (0.4s) exceeded for proj.limited[" in worker.log
+
+
+def test_rejections_with_late_acknowledgement(project, proj, urls):
+    with project.worker("-c", "1"):
+        assert proj.late.delay("requeue").get(timeout=20) is True
+        rejected = proj.late.delay("reject")
+        with pytest.raises(Exception, match="no"):
+            rejected.get(timeout=20)
+        assert rejected.state == "FAILURE"
+
+
+def test_revoked_while_waiting_scheduled_and_running(project, proj, urls):
+    with project.worker("-c", "1") as worker:
+        running = proj.sleep.delay(30)
+        worker.wait_for_log(f"[{running.id}] received")
+        waiting = proj.add.delay(1, 1)
+        # Held by the worker, or by the broker, as each of them can.
+        held = proj.add.apply_async((1, 1), countdown=3)
+        stamped = proj.add.apply_async((1, 1), stamped_headers=["who"], who="x", countdown=3)
+        time.sleep(0.5)
+        waiting.revoke()
+        held.revoke()
+        proj.app.control.revoke_by_stamped_headers({"who": ["x"]})
+        time.sleep(0.5)
+        running.revoke(terminate=True)
+        for result, reason in [
+            (running, "terminated"), (waiting, "revoked"), (held, "revoked"), (stamped, "revoked"),
+        ]:  # fmt: skip
+            with pytest.raises(TaskRevokedError, match=reason):
+                result.get(timeout=20)
+            assert result.state == "REVOKED"
+        assert proj.add.delay(2, 2).get(timeout=20) == 4
+
+
+def test_a_running_task_is_revoked_by_stamp(project, proj):
+    with project.worker("-c", "1") as worker:
+        result = proj.sleep.apply_async((30,), stamped_headers=["who"], who="x")
+        worker.wait_for_log(f"[{result.id}] received")
+        time.sleep(0.5)
+        proj.app.control.revoke_by_stamped_headers({"who": "x"}, terminate=True)
+        with pytest.raises(TaskRevokedError, match="terminated"):
+            result.get(timeout=20)
+        assert proj.add.delay(2, 2).get(timeout=20) == 4
+
+
+def test_a_deferred_task_is_revoked_when_it_comes_back(make_project, urls):
+    if urls.name == "amqp":
+        pytest.skip("RabbitMQ's messages stay with the worker")
+    project = make_project(CODE, broker=urls.broker, backend=urls.backend)
+    proj = project.proj
+    with project.worker("-c", "1"):
+        result = proj.add.apply_async((1, 1), countdown=6)
+        time.sleep(1)
+        result.revoke()
+        with pytest.raises(TaskRevokedError, match="revoked"):
+            result.get(timeout=20)
+
+
+def test_revokes_are_known_to_workers_that_start_later(project, proj, tmp_path):
+    state = str(tmp_path / "state.db")
+    with project.worker("-c", "1", "--statedb", state, "-n", "first@%h"):
+        result = proj.add.apply_async((1, 1), countdown=4)
+        time.sleep(0.3)
+        result.revoke()
+        time.sleep(0.7)
+        # A worker that starts beside it asks its neighbours.
+        with project.worker("-c", "1", "-n", "second@%h", "-Q", "other"):
+            second = next(
+                name for name in proj.app.control.ping(timeout=2) if "second" in str(name)
+            )
+            name = next(iter(second))
+            known = proj.app.control.inspect([name], timeout=3).revoked()
+            assert result.id in known[name]
+    # The state file outlives both.
+    with project.worker("-c", "1", "--statedb", state, "-n", "third@%h", "--without-mingle"):
+        with pytest.raises(TaskRevokedError):
+            result.get(timeout=20)
+
+
+def test_rate_limits_hold_and_never_block_others(project, proj):
+    with project.worker("-c", "2") as worker:
+        limited = [proj.limited_rate.delay(n) for n in range(5)]
+        others = [proj.clock.delay() for _ in range(5)]
+        started = time.time()
+        assert max(result.get(timeout=20) for result in others) < started + 1.5
+        times = sorted(result.get(timeout=20) for result in limited)
+        assert times[-1] - times[0] >= 1.4
+        reply = proj.app.control.rate_limit("proj.limited_rate", "100/s", reply=True, timeout=3)
+        assert "ok" in str(reply)
+        times = sorted(
+            result.get(timeout=20) for result in [proj.limited_rate.delay(n) for n in range(5)]
+        )
+        assert times[-1] - times[0] < 1
+        assert "ready" in worker.log
+
+
+@pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])
+def test_etas_in_any_zone(make_project, urls, zone):
+    project = make_project(
+        CODE,
+        broker=urls.broker,
+        backend=urls.backend,
+        conf={"timezone": zone},
+    )
+    proj = project.proj
+    with project.worker("-c", "1"):
+        due = time.time() + 1.5
+        aware = dt.datetime.fromtimestamp(due, ZoneInfo("Asia/Kolkata"))
+        # Naive times are UTC, whatever the zone of the app.
+        naive = dt.datetime.fromtimestamp(due, dt.UTC).replace(tzinfo=None)
+        results = [proj.clock.apply_async(eta=aware), proj.clock.apply_async(eta=naive)]
+        for result in results:
+            assert due - 0.01 <= result.get(timeout=20) < due + 1.5
+        with pytest.raises(TaskRevokedError, match="expired"):
+            proj.clock.apply_async(expires=naive - dt.timedelta(hours=1)).get(timeout=20)
+        assert proj.clock.apply_async(expires=aware + dt.timedelta(hours=1)).get(timeout=20)
+
+
+def test_etas_in_the_hours_that_a_clock_change_skips_and_repeats(make_project, sqlite_url):
+    project = make_project(
+        CODE, broker=sqlite_url, backend=sqlite_url, conf={"timezone": "Europe/Berlin"}
+    )
+    proj = project.proj
+    berlin = ZoneInfo("Europe/Berlin")
+    sent = {}
+
+    def keep(headers, **kwargs):
+        sent[headers["id"]] = dt.datetime.fromisoformat(headers["eta"])
+
+    before_task_publish.connect(keep)
+    try:
+        for eta, moment in [
+            # 2:30 is skipped in March; the zone database takes the time before the change.
+            (dt.datetime(2030, 3, 31, 2, 30), dt.datetime(2030, 3, 31, 1, 30)),
+            (dt.datetime(2030, 3, 31, 3, 30), dt.datetime(2030, 3, 31, 1, 30)),
+            # 2:30 comes twice in October.
+            (dt.datetime(2030, 10, 27, 2, 30), dt.datetime(2030, 10, 27, 0, 30)),
+            (dt.datetime(2030, 10, 27, 2, 30, fold=1), dt.datetime(2030, 10, 27, 1, 30)),
+        ]:
+            result = proj.clock.apply_async(eta=eta.replace(tzinfo=berlin))
+            assert sent[result.id] == moment.replace(tzinfo=dt.UTC)
+    finally:
+        before_task_publish.disconnect(keep)
+    # A worker in another zone, with its clock's local time across a change.
+    with project.worker("-c", "1"):
+        due = time.time() + 1.5
+        for zone in ("Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"):
+            eta = dt.datetime.fromtimestamp(due, ZoneInfo(zone))
+            assert proj.clock.apply_async(eta=eta).get(timeout=20) >= due - 0.01
