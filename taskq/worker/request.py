@@ -96,6 +96,8 @@ class Request:
     #: (pool, signal) when the task is to be terminated as soon as it starts.
     _terminate_on_ack: Any = None
     _eta_timer_entry: Any = None
+    #: Whether one more message is prefetched for this one, which waits for its ETA.
+    _widened_prefetch = True
     _limit_hit = False
 
     def __init__(
@@ -445,6 +447,7 @@ class Request:
             raise exc
         except BaseException:
             einfo = ExceptionInfo()
+        einfo.exception = exc
         self.on_failure(einfo)
 
     def on_limit(self, soft: bool, limit: float) -> None:
