@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from billiard import cpu_count
 from kombu.utils.compat import detect_environment
 
 from taskq import bootsteps, concurrency, signals
@@ -21,6 +20,7 @@ from taskq.platforms import EX_FAILURE, create_pidlock
 from taskq.utils.imports import reload_from_cwd
 from taskq.utils.log import get_logger, mlevel
 from taskq.utils.nodenames import default_nodename, worker_direct
+from taskq.utils.sysinfo import cpu_budget
 from taskq.utils.text import str_to_list
 from taskq.utils.threads import default_socket_timeout
 from taskq.worker import loops, state
@@ -127,14 +127,8 @@ class WorkController:
 
     @staticmethod
     def _available_cpus() -> int:
-        """Return the number of processors this process may use."""
-        try:
-            return len(os.sched_getaffinity(0))
-        except AttributeError:
-            try:
-                return int(cpu_count())
-            except NotImplementedError:
-                return 2
+        """Return the number of processors that affinity and the container leave to us."""
+        return cpu_budget().count
 
     # -- hooks of the program around it
 
