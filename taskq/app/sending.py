@@ -11,6 +11,7 @@ from typing import Any
 
 from taskq import exceptions
 from taskq._state import get_current_worker_task
+from taskq.app.delayed import through_delay_queues
 from taskq.utils.functional import maybe_list
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
@@ -122,6 +123,8 @@ class Sending:
         )
         if expires is not None:
             expires, options["expiration"] = self._expiry(task_id, expires)
+        if eta is not None or countdown:
+            options = through_delay_queues(self, options, countdown, eta)
         stamped_headers = options.get("stamped_headers")
         message = amqp.create_task_message(
             task_id,
