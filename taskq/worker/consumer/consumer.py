@@ -28,6 +28,7 @@ from taskq.utils.nodenames import gethostname
 from taskq.utils.text import truncate
 from taskq.utils.time import humanize_seconds, rate
 from taskq.worker import loops, state
+from taskq.worker.consumer import reduction
 from taskq.worker.state import (
     active_requests,
     reserved_requests,
@@ -108,6 +109,8 @@ class Consumer:
     first_connection_attempt = True
     broker_connection_retry_attempt = 0
     _flush_scheduled = False
+    #: What runs since before the connection was lost, while less is prefetched for it.
+    running_since_loss: frozenset[Any] = frozenset()
 
     class Blueprint(bootsteps.Blueprint):
         """The steps of a consumer."""
@@ -121,6 +124,7 @@ class Consumer:
             "taskq.worker.consumer.heart:Heart",
             "taskq.worker.consumer.control:Control",
             "taskq.worker.consumer.tasks:Tasks",
+            "taskq.worker.consumer.delayed_delivery:DelayedDelivery",
             "taskq.worker.consumer.consumer:Evloop",
             "taskq.worker.consumer.agent:Agent",
         )
@@ -234,6 +238,8 @@ class Consumer:
         self.first_connection_attempt = False
         if self.app.conf.worker_cancel_long_running_tasks_on_connection_loss:
             self.cancel_active_requests()
+        if self.app.conf.worker_enable_prefetch_count_reduction:
+            reduction.reduce(self)
 
     def cancel_active_requests(self) -> None:
         """Terminate running tasks whose messages can't be acknowledged any more."""
@@ -280,6 +286,7 @@ class Consumer:
 
     def on_ready(self) -> None:
         """Consuming has begun."""
+        reduction.restore_gradually(self)
         callback, self.init_callback = self.init_callback, None
         if callback:
             callback(self)
@@ -515,8 +522,13 @@ class Consumer:
     # -- ETA and rate limits
 
     def hold_until(self, due: float, request: Any) -> None:
-        """Keep a request in memory until unix time ``due``; it doesn't count as prefetched."""
-        self.qos.increment_eventually()
+        """Keep a request in memory until unix time ``due``.
+
+        It doesn't count as prefetched, unless ``worker_eta_task_limit`` are held already: then no
+        more messages come until one of them is due.
+        """
+        before = self.qos.value
+        request._widened_prefetch = self.qos.increment_eventually() > before
         request._eta_timer_entry = self.timer.call_after(
             max(0.0, due - time.time()), self.apply_eta_task, (request,), priority=6
         )
@@ -531,7 +543,8 @@ class Consumer:
             self._limit_task(task, bucket, 1)
         else:
             self.on_task_request(task)
-        self.qos.decrement_eventually()
+        if task._widened_prefetch:
+            self.qos.decrement_eventually()
 
     def bucket_for_task(self, type: Any) -> Any:
         """Return a token bucket for the task's rate limit, None when it has none."""

@@ -35,7 +35,11 @@ class Tasks(bootsteps.StartStopStep):
         def set_prefetch_count(prefetch_count: int) -> Any:
             return c.task_consumer.qos(prefetch_count=prefetch_count, apply_global=qos_global)
 
-        c.qos = QoS(set_prefetch_count, c.initial_prefetch_count)
+        c.qos = QoS(
+            set_prefetch_count,
+            c.initial_prefetch_count,
+            max_prefetch=_eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count),
+        )
         # Acknowledgements are written before the tasks they belong to go to a child.
         c.pool.before_dispatch = getattr(c.task_consumer.channel, "flush", None)
 
@@ -69,6 +73,14 @@ class Tasks(bootsteps.StartStopStep):
             logger.info("Global QoS is disabled. Prefetch count in now static.")
             return False
         return True
+
+
+def _eta_limit(limit: int | None, prefetch_count: int) -> int | None:
+    """Return how many messages may be held in all, of which all but the prefetched wait for an ETA.
+
+    Fewer than are prefetched anyway would keep the pool idle.
+    """
+    return None if limit is None else max(int(limit), prefetch_count)
 
 
 def _uses_quorum_queues(app: Any) -> bool:

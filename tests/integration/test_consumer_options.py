@@ -1,0 +1,154 @@
+"""Options about how many messages a worker takes, and how ETAs are waited for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.integration.project import wait_until
+
+CODE = """
+@app.task(acks_late=True)
+def late(seconds):
+    open("started", "a").write("x")
+    time.sleep(seconds)
+    return "done"
+
+@app.task
+def when():
+    return time.time()
+"""
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, free_port: int):
+    """A Redis server that the test may stop; gives its URL, and functions to start and stop it."""
+    servers = []
+
+    def start():
+        servers.append(
+            subprocess.Popen(
+                ["redis-server", "--port", str(free_port), "--save", "", "--appendonly", "yes",
+                 "--dir", str(tmp_path)],
+                stdout=subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+
+    def stop():
+        servers[-1].send_signal(signal.SIGTERM)
+        servers[-1].wait(10)
+
+    start()
+    yield f"redis://127.0.0.1:{free_port}/0", start, stop
+    stop()
+
+
+@pytest.fixture
+def free_port():
+    import socket
+
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def prefetch_count(project, worker_name="w0"):
+    replies = project.proj.app.control.inspect(timeout=3).stats() or {}
+    return next((r["prefetch_count"] for n, r in replies.items() if n.startswith(worker_name)), 0)
+
+
+def test_fewer_messages_ahead_after_a_reconnect(make_project, own_redis):
+    url, start, stop = own_redis
+    project = make_project(CODE, broker=url, backend=None)
+    with project.worker("-c", "2", "--prefetch-multiplier", "3") as worker:
+        assert prefetch_count(project) == 6
+        project.proj.late.delay(6)
+        wait_until((project.directory / "started").exists)
+        stop()
+        worker.wait_for_log("Connection to broker lost")
+        worker.wait_for_log("Temporarily reducing the prefetch count to 3")
+        start()
+        worker.wait_for_log("Prefetch count has been restored to the maximum of 6")
+        assert prefetch_count(project) == 6
+
+
+def test_the_reduction_can_be_turned_off(make_project, own_redis):
+    url, start, stop = own_redis
+    project = make_project(
+        CODE, broker=url, backend=None, conf={"worker_enable_prefetch_count_reduction": False}
+    )
+    with project.worker("-c", "2", "--prefetch-multiplier", "3") as worker:
+        project.proj.late.delay(4)
+        wait_until((project.directory / "started").exists)
+        stop()
+        worker.wait_for_log("Connection to broker lost")
+        start()
+        wait_until(lambda: worker.log.count("Connected to") == 2)
+        wait_until(lambda: prefetch_count(project) == 6)
+        assert "Temporarily reducing" not in worker.log
+
+
+def test_long_tasks_can_be_cancelled_when_the_connection_is_lost(make_project, own_redis):
+    url, start, stop = own_redis
+    project = make_project(
+        CODE,
+        broker=url,
+        backend=None,
+        conf={"worker_cancel_long_running_tasks_on_connection_loss": True},
+    )
+    with project.worker("-c", "2") as worker:
+        project.proj.late.delay(60)
+        wait_until((project.directory / "started").exists)
+        stop()
+        worker.wait_for_log("Terminating it instead")
+        start()
+
+
+def test_etas_held_in_memory_are_limited(make_project, amqp_url):
+    project = make_project(
+        CODE, broker=amqp_url, backend="rpc://", conf={"worker_eta_task_limit": 4}
+    )
+    with project.worker("-c", "1", "--prefetch-multiplier", "2") as worker:
+        results = [project.proj.when.apply_async(countdown=4) for _ in range(8)]
+        sent = time.time()
+        wait_until(lambda: worker.log.count(" received") == 4)
+        assert prefetch_count(project) == 4
+        assert worker.log.count(" received") == 4
+        done = [result.get(timeout=20) for result in results]
+        assert min(done) >= sent + 3
+        wait_until(lambda: prefetch_count(project) == 2)
+
+
+QUORUM = {
+    "task_default_queue_type": "quorum",
+    "task_default_exchange_type": "topic",
+}
+
+
+def quorum_settings():
+    name = f"quorum-{os.urandom(4).hex()}"
+    return {**QUORUM, "task_default_queue": name, "task_default_exchange": name,
+            "task_default_routing_key": name}  # fmt: skip
+
+
+def test_rabbitmq_delays_messages_of_quorum_queues(make_project, amqp_url):
+    settings = quorum_settings()
+    project = make_project(CODE, broker=amqp_url, backend="rpc://", conf=settings)
+    try:
+        sent = time.time()
+        # Before any worker: the message waits at the broker, not in the queue.
+        result = project.proj.when.apply_async(countdown=8)
+        with project.worker("-c", "1") as worker:
+            worker.wait_for_log("Messages with an ETA are delayed by queues of the broker")
+            assert project.proj.when.delay().get(timeout=20) < sent + 8
+            assert worker.log.count(" received") == 1
+            assert result.get(timeout=20) >= sent + 8
+    finally:
+        with project.proj.app.connection() as connection:
+            connection.default_channel.queue_delete(settings["task_default_queue"])
+            connection.default_channel.exchange_delete(settings["task_default_exchange"])
