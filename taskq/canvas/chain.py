@@ -311,7 +311,7 @@ class _chain(Signature):
         last = None
         for step in reversed(steps):
             partial = () if last is None else (last.get(),)
-            result = maybe_signature(step).apply(partial, **options)
+            result = maybe_signature(step, app=self.app).apply(partial, **options)
             root_result(result).parent = last
             last = result
         return last

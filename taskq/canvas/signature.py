@@ -555,11 +555,24 @@ def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
             d = d.clone()
     elif isinstance(d, dict):
         d = Signature.from_dict(d)
+        if app is not None:
+            _adopt_parts(d, app)
     else:
         return d
     if app is not None:
         d._app = app
     return d
+
+
+def _adopt_parts(sig: Any, app: Any) -> None:
+    """Give the parts of a signature that came as plain dicts the app that it is to be sent with."""
+    kwargs = sig["kwargs"]
+    for name in ("tasks", "header", "body"):
+        part = kwargs.get(name)
+        if isinstance(part, dict):
+            kwargs[name] = maybe_signature(part, app=app)
+        elif isinstance(part, (list, tuple)):
+            kwargs[name] = [maybe_signature(item, app=app) for item in part]
 
 
 maybe_subtask = maybe_signature
