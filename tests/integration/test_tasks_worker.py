@@ -202,7 +202,7 @@ def test_redirection_can_be_turned_off(make_project, redis_url):
         conf={
             "worker_redirect_stdouts": False,
             "worker_task_log_format": "TASK %(task_id)s %(task_name)s %(message)s",
-        },  # noqa: E501
+        },
     )
     with project.worker("-c", "1") as worker:
         task_id = project.proj.speak.delay().get(timeout=10)
