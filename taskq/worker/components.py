@@ -19,7 +19,6 @@ __all__ = ("Beat", "Consumer", "Hub", "Pool", "StateDB", "Timer")
 
 logger = get_logger("celery.worker")
 
-GREEN_POOLS = {"eventlet", "gevent"}
 
 ERR_B_GREEN = (
     "worker -B does not work with the pools of greenlets, eventlet and gevent: "
@@ -140,7 +139,7 @@ class Beat(bootsteps.StartStopStep):
 
         Raises ImproperlyConfigured with pools of greenlets, which patch what processes need.
         """
-        if w.pool_cls.__module__.rpartition(".")[2] in GREEN_POOLS:
+        if getattr(w.pool_cls, "is_green", False):
             raise ImproperlyConfigured(ERR_B_GREEN)
         # Only workers that run beat import it.
         embedded = symbol_by_name("taskq.beat:EmbeddedService")

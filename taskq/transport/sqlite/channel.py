@@ -281,11 +281,14 @@ class Channel(base.StdChannel):
         self.qos.requeue_all()
         self.qos.flush()
 
-    def flush(self) -> None:
+    def flush(self) -> frozenset[str]:
         """Write the acknowledgements and the like that are still pending.
 
         In an event loop the room that they make is used in the same transaction: what is claimed
         is delivered with the next tick.
+
+        Returns the delivery tags of held messages that were given to others while this process was
+        paused: work on them must not begin.
 
         Raises:
             taskq.transport.sqlite.errors.DatabaseError: they were kept, and are written later.
@@ -298,6 +301,7 @@ class Channel(base.StdChannel):
                 inbox.fetch()
             else:
                 inbox.flush()
+        return inbox.lost()
 
     def message_to_python(self, raw_message: SQLiteMessage) -> SQLiteMessage:
         """Return the message as it is: it was made for Python."""

@@ -28,7 +28,7 @@ from taskq.transport.sqlite.message import Message
 from taskq.transport.sqlite.options import Options
 from taskq.transport.sqlite.owner import SQL as OWNERS
 from taskq.transport.sqlite.owner import Owner, release
-from taskq.transport.sqlite.routing import drop_queue, drop_unused_queues
+from taskq.transport.sqlite.routing import MESSAGES, drop_queue, drop_unused_queues
 from taskq.transport.sqlite.settling import Settlement, Settlements
 from taskq.transport.sqlite.subscriptions import Consumer, Subscriptions
 
@@ -84,6 +84,8 @@ class Inbox:
         self._eager = False
         #: The last fetch left queues out because there was no room to hold more.
         self._starved = False
+        #: When the held messages were last known to be ours (monotonic clock).
+        self._sure_at = time.monotonic()
         #: When the first delayed message is due (seconds since 1970), as of the last fetch.
         self.due: float | None = None
         forking.register(self)
@@ -227,6 +229,24 @@ class Inbox:
         """
         if self._settlements:
             self._transact(lambda connection: None)
+
+    def lost(self) -> frozenset[str]:
+        """Return the tags of held messages that were given to others.
+
+        Only looked up after a pause in which that may have happened: half a lease without a call.
+        """
+        now = time.monotonic()
+        paused, self._sure_at = now - self._sure_at, now
+        if paused < self._options.lease / 2:
+            return frozenset()
+        lost = set()
+        for tag, (message_id, claim, _, _) in list(self._held.items()):
+            rows = self._database.read(MESSAGES["claim_of"], (message_id,))
+            if not rows or rows[0][0] != claim:
+                lost.add(tag)
+        for tag in lost:
+            self._held.pop(tag, None)
+        return frozenset(lost)
 
     def has_settlements(self) -> bool:
         """Tell whether something waits to be written."""

@@ -329,6 +329,21 @@ class Consumer:
             if self.pool is not None and self.pool.cancel_pending(request):
                 state.task_ready(request)
 
+    def drop_lost(self, tags: Any) -> None:
+        """Forget held messages that the broker has given to another worker.
+
+        - tags: their delivery tags. Those that run already can't be called back: their
+          acknowledgements are refused by the broker.
+        """
+        lost = frozenset(tags)
+        for request in list(reserved_requests):
+            if request.message.delivery_tag not in lost or request in active_requests:
+                continue
+            if self.pool.cancel_pending(request):
+                logger.warning("%s was given to another worker: not running it here", request)
+                request.acknowledged = True
+                state.task_ready(request)
+
     # -- connecting
 
     def connect(self) -> Any:

@@ -40,8 +40,27 @@ class Tasks(bootsteps.StartStopStep):
             c.initial_prefetch_count,
             max_prefetch=_eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count),
         )
-        # Acknowledgements are written before the tasks they belong to go to a child.
-        c.pool.before_dispatch = getattr(c.task_consumer.channel, "flush", None)
+        self._settle_before_dispatch(c)
+
+    def _settle_before_dispatch(self, c: Any) -> None:
+        """Have acknowledgements written before the tasks they belong to go to a child.
+
+        What the broker has given to another worker meanwhile, as this one seemed dead, is dropped.
+        """
+        channel = c.task_consumer.channel
+        flush = getattr(channel, "flush", None)
+        if flush is None:
+            c.pool.before_dispatch = None
+            return
+
+        def before_dispatch() -> None:
+            lost = flush()
+            if lost:
+                c.drop_lost(lost)
+
+        c.pool.before_dispatch = before_dispatch
+        if hasattr(channel, "on_lost"):
+            channel.on_lost = c.drop_lost
 
     def stop(self, c: Any) -> None:
         """Stop consuming."""

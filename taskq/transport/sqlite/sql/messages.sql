@@ -82,6 +82,9 @@ RETURNING id, queue, priority, redelivered, deliveries, expires_at, envelope, bo
 -- A message that expired before it was delivered.
 DELETE FROM message WHERE id = ?1;
 
+-- name: claim_of
+SELECT claim FROM message WHERE id = ?1;
+
 -- name: acknowledge
 -- Only under the claim it was delivered with: after the message went to somebody else, or was
 -- done and its id given to another message, this changes nothing.

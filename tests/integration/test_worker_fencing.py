@@ -1,0 +1,52 @@
+"""A worker that was stopped for longer than its lease does not run what was given to others."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.integration.project import wait_until
+
+CODE = """
+@app.task(acks_late=True)
+def note(name, seconds=0.0):
+    with open("notes", "a") as notes:
+        notes.write(name + "\\n")
+    time.sleep(seconds)
+"""
+
+
+@pytest.mark.parametrize("urls", ["redis", "sqlite"], indirect=True)
+def test_held_messages_that_others_got_are_dropped(make_project, urls):
+    project = make_project(
+        CODE,
+        broker=urls.broker,
+        backend=urls.backend,
+        conf={"broker_transport_options": {"lease": 2}},
+    )
+    note = project.proj.note
+    path = project.directory / "notes"
+    with project.worker("-c", "1", "-n", "first@%h") as first:
+        note.delay("long", 2.5)
+        wait_until(path.exists)
+        results = [note.delay(str(number)) for number in range(3)]
+        first.wait_for_log(f"{results[-1].id}] received")
+        everyone = [first.pid, *first.children()]
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with project.worker("-c", "1", "-n", "second@%h"):
+                wait_until(lambda: path.read_text().split().count("2") == 1, 30)
+                for pid in everyone:
+                    os.kill(pid, signal.SIGCONT)
+                for result in results:
+                    result.get(timeout=20)
+                # Time enough for the first to begin what it still holds.
+                wait_until(lambda: note.delay("more").get(timeout=20) is None)
+        finally:
+            for pid in everyone:
+                os.kill(pid, signal.SIGCONT)
+    ran = path.read_text().split()
+    assert [ran.count(str(number)) for number in range(3)] == [1, 1, 1]
