@@ -327,8 +327,11 @@ class Scheduler:
                 self._broker_is_there()
         except BrokerUnreachable as exc:
             self._put_back(entry)
-            heapq.heappush(heap, event)
-            return self._broker_is_away(exc)
+            pause = self._broker_is_away(exc)
+            # Others first, in case it is the fault of this one.
+            again = event_t(self._when(entry, pause), event.priority, entry)
+            heapq.heappush(heap, again)
+            return pause
         except Fenced:
             self._put_back(entry)
             heapq.heappush(heap, event)
@@ -449,6 +452,11 @@ class Scheduler:
         try:
             args = evaluate_args(entry.args)
             task_kwargs = evaluate_kwargs(entry.kwargs)
+        except Exception as exc:
+            raise SchedulingError(
+                f"Couldn't compute the arguments of scheduled task {entry.name}: {exc}"
+            ) from exc
+        try:
             options = {**(entry.options or {}), **kwargs}
             options["headers"] = {**(options.get("headers") or {}), "celery_beat_task": True}
             if self.ledger is not None:
@@ -494,8 +502,12 @@ class Scheduler:
         return self.connection
 
     def _means_broker_away(self, exc: BaseException) -> bool:
-        errors = (OperationalError, OSError, *self.connection.recoverable_connection_errors)
-        return isinstance(exc, errors)
+        connection = self.connection
+        cause = exc.__cause__ if isinstance(exc, OperationalError) and exc.__cause__ else exc
+        if isinstance(cause, connection.channel_errors):
+            # The broker is there, and refuses: a queue declared otherwise, for example.
+            return isinstance(cause, connection.connection_errors)
+        return isinstance(exc, (OperationalError, OSError, *connection.connection_errors))
 
     def _broker_is_away(self, exc: BrokerUnreachable) -> float:
         """Tell it once; return the seconds until the next attempt."""

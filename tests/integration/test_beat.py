@@ -237,8 +237,13 @@ def test_options_reach_the_scheduler(make_project: MakeProject, sqlite_url: str)
 
 
 def test_green_workers_refuse_beat(make_project: MakeProject, sqlite_url: str) -> None:
-    pytest.importorskip("gevent")
-    project = make_project(CODE, broker=sqlite_url, backend=sqlite_url)
-    refused = project.run("-A", "proj", "worker", "-B", "-P", "gevent")
+    code = """
+    from taskq.concurrency.solo import TaskPool
+
+    class Green(TaskPool):
+        is_green = True
+    """
+    project = make_project(code, broker=sqlite_url, backend=sqlite_url)
+    refused = project.run("-A", "proj", "worker", "-B", "-P", "proj:Green")
     assert refused.returncode != 0
     assert "does not work with the pools of greenlets" in refused.stderr

@@ -122,6 +122,45 @@ def test_entries_that_fail_do_not_stop_the_rest(
     assert any("periodic task undecided is due" in error for error in errors)
 
 
+def gone() -> None:
+    """An argument that cannot be computed, for a reason that looks like a network's."""
+    raise ConnectionError("not the broker's")
+
+
+def test_arguments_that_fail_do_not_stop_the_rest(
+    new_app: NewApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = new_app()
+    scheduler = Scheduler(app)
+    last = ago(days=1)
+    scheduler.add(name="bad", task="t", schedule=10, args=[BeatLazyFunc(gone)], last_run_at=last)
+    scheduler.add(name="good", task="good", schedule=10, last_run_at=last)
+    tick_all(scheduler)
+    assert [message.headers["task"] for message in sent(app)] == ["good"]
+    assert "Couldn't compute the arguments of scheduled task bad" in caplog.text
+
+
+def test_an_entry_for_which_the_broker_seems_away_does_not_stop_the_rest(
+    new_app: NewApp,
+) -> None:
+    app = new_app()
+
+    @app.task(name="bad")
+    def bad() -> None: ...
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise ConnectionError("only this one")
+
+    bad.apply_async = refuse
+    scheduler = Scheduler(app)
+    last = ago(days=1)
+    scheduler.add(name="bad", task="bad", schedule=10, last_run_at=last, options={"priority": 0})
+    scheduler.add(name="good", task="good", schedule=10, last_run_at=ago(hours=1))
+    for _ in range(5):
+        scheduler.tick()
+    assert [message.headers["task"] for message in sent(app)] == ["good"]
+
+
 def test_an_error_of_sending_is_raised_by_apply_async(new_app: NewApp) -> None:
     scheduler = Scheduler(new_app())
     entry = scheduler.add(name="n", task="t", schedule=10, args=[object()])
