@@ -250,3 +250,18 @@ def test_etas_in_the_hours_that_a_clock_change_skips_and_repeats(make_project, s
         for zone in ("Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"):
             eta = dt.datetime.fromtimestamp(due, ZoneInfo(zone))
             assert proj.clock.apply_async(eta=eta).get(timeout=20) >= due - 0.01
+
+
+@pytest.mark.parametrize(("broker", "order"), [("redis", [0, 3, 9]), ("amqp", [9, 3, 0])])
+def test_urgent_messages_come_first(make_project, request, broker, order):
+    url = request.getfixturevalue(f"{broker}_url")
+    backend = request.getfixturevalue("redis_url")
+    conf = {"worker_prefetch_multiplier": 1}
+    if broker == "amqp":
+        conf["task_queue_max_priority"] = 10
+    project = make_project(CODE, broker=url, backend=backend, conf=conf)
+    proj = project.proj
+    sent = [(priority, proj.clock.apply_async(priority=priority)) for priority in (3, 9, 0)]
+    with project.worker("-c", "1"):
+        started = sorted((result.get(timeout=20), priority) for priority, result in sent)
+    assert [priority for _, priority in started] == order
