@@ -19,7 +19,7 @@ from taskq.app.messages import MessageBuilder, task_message
 from taskq.app.producer import Producer
 from taskq.app.queues import Queues
 from taskq.canvas.signature import plain
-from taskq.transport import Connection, ProducerPool
+from taskq.transport import TRANSPORTS, Connection, ProducerPool
 
 __all__ = ("AMQP", "Queues", "task_message")
 
@@ -35,6 +35,8 @@ class AMQP(MessageBuilder):
     Producer = Producer
     BrokerConnection = Connection
     queues_cls = Queues
+    #: URL schemes of brokers whose transport is ours.
+    own_transports = frozenset(TRANSPORTS)
 
     #: Cached and prepared routing table.
     _rtable: list[Any] | None = None

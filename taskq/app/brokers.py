@@ -85,7 +85,7 @@ class Brokers:
         **kwargs: Any,
     ) -> Any:
         conf = self.conf
-        return self.amqp.Connection(
+        connection = self.amqp.Connection(
             url,
             userid or conf.broker_user,
             password or conf.broker_password,
@@ -102,6 +102,10 @@ class Brokers:
             ),
             **kwargs,
         )
+        if connection.transport_cls in self.amqp.own_transports:
+            # Only ours know leases; others would not accept the option.
+            connection.transport_options.setdefault("lease", conf.worker_lease)
+        return connection
 
     def _acquire_connection(self, pool: bool = True) -> Any:
         return self.pool.acquire(block=True) if pool else self.connection_for_write()
