@@ -266,12 +266,16 @@ class Fleet:
     def _may_go_on(self, task_restarts: bool) -> bool:
         return task_restarts or len(self.count.starts) < self.count.sent
 
-    def stop(self, timeout: float = 20.0) -> None:
-        """End the workers as one should, and see that no process is left."""
+    def terminate(self, timeout: float = 20.0) -> None:
+        """End the workers as one should."""
         for worker in self.workers:
             worker.process.terminate()
         for worker in self.workers:
             worker.process.wait(timeout)
+
+    def stop(self, timeout: float = 20.0) -> None:
+        """End the workers as one should, and see that no process is left."""
+        self.terminate(timeout)
         wait_until(lambda: not list(self.processes()), 10, "processes are left")
 
     def started(self) -> int:
