@@ -33,6 +33,8 @@ logger = get_logger("celery.beat")
 DEFAULT_MAX_INTERVAL = 300
 #: Seconds within which a task that deletes expired results must start, else the next one does it.
 CLEANUP_EXPIRES = 12 * 3600
+#: Names of tasks that stand for workflows -> their kind of signature.
+WORKFLOWS = {"celery.chain": "chain", "celery.group": "group", "celery.chord": "chord"}
 #: First and longest pause (seconds) between two attempts while the broker is away.
 FIRST_RETRY, LONGEST_RETRY = 0.5, 5.0
 
@@ -459,6 +461,19 @@ class Scheduler:
         try:
             options = {**(entry.options or {}), **kwargs}
             options["headers"] = {**(options.get("headers") or {}), "celery_beat_task": True}
+            if entry.task in WORKFLOWS:
+                # Of their tasks only a caller knows what to publish.
+                signature = self.app.signature(
+                    {
+                        "task": entry.task,
+                        "args": args,
+                        "kwargs": task_kwargs,
+                        "options": {},
+                        "subtask_type": WORKFLOWS[entry.task],
+                        "immutable": False,
+                    }
+                )
+                return signature.apply_async(producer=producer, **options)
             if self.ledger is not None:
                 # A run that two beats send, because one died meanwhile, has one id.
                 options.setdefault("task_id", self.ledger.task_id(entry))

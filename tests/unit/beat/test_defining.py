@@ -1,0 +1,107 @@
+"""Periodic tasks added by code: whenever that happens, they are in ``beat_schedule``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from taskq import TaskQ, chain, group
+from taskq.beat import Scheduler
+from taskq.schedules import crontab
+from tests.unit.beat.beat_support import ago, sent, tick_all
+
+NewApp = Callable[..., TaskQ]
+
+
+@pytest.fixture
+def app(unique: str) -> TaskQ:
+    """An app whose settings have not been read."""
+    app = TaskQ("x", broker="memory://", backend="cache+memory://", set_as_current=False)
+    app.conf.task_default_queue = unique
+    return app
+
+
+def add_task(app: TaskQ) -> Any:
+    @app.task(name="t")
+    def task(*args: object, **kwargs: object) -> None: ...
+
+    return task
+
+
+def test_before_the_settings_are_read(app: TaskQ) -> None:
+    task = add_task(app)
+    name = app.add_periodic_task(3, task.s(1).set(queue="q"), name="n", expires=5)
+    assert name == "n"
+    assert app.conf.beat_schedule == {
+        "n": {
+            "schedule": 3,
+            "task": "t",
+            "args": (1,),
+            "kwargs": {},
+            "options": {"queue": "q", "expires": 5},
+        }
+    }
+
+
+def test_after_the_app_is_finalized(app: TaskQ) -> None:
+    task = add_task(app)
+    app.finalize()
+    assert app.conf.beat_schedule == {}
+    app.add_periodic_task(crontab(), task, args=(2,), kwargs={"k": 1}, name="n")
+    assert app.conf.beat_schedule["n"]["args"] == (2,)
+    assert app.conf.beat_schedule["n"]["kwargs"] == {"k": 1}
+
+
+@pytest.mark.parametrize("moment", ["on_after_configure", "on_after_finalize"])
+def test_when_the_app_says_that_it_is_ready(app: TaskQ, moment: str) -> None:
+    task = add_task(app)
+
+    def add(sender: TaskQ, **kwargs: object) -> None:
+        sender.add_periodic_task(10, task.s(), name="n")
+
+    getattr(app, moment).connect(add)
+    app.finalize()
+    assert "n" in Scheduler(app).schedule
+
+
+def test_the_name_is_the_call_unless_given(app: TaskQ) -> None:
+    task = add_task(app)
+    assert app.add_periodic_task(3, task.s(1, k=3)) == "t(1, k=3)"
+    assert app.add_periodic_task(3, task.s(1), args=(2,), kwargs={"x": 1}) == "t(2, 1, x=1)"
+
+
+def test_the_later_of_one_name_counts(app: TaskQ) -> None:
+    task = add_task(app)
+    app.add_periodic_task(3, task.s(), name="n")
+    app.add_periodic_task(timedelta(minutes=1), task.s(), name="n")
+    assert app.conf.beat_schedule["n"]["schedule"] == timedelta(minutes=1)
+
+
+def test_entries_of_the_settings_stay(app: TaskQ) -> None:
+    task = add_task(app)
+    app.conf.beat_schedule = {"set": {"task": "t", "schedule": 1}}
+    app.add_periodic_task(3, task.s(), name="added")
+    assert set(app.conf.beat_schedule) == {"set", "added"}
+
+
+def test_apps_do_not_share_entries(app: TaskQ) -> None:
+    app.finalize()
+    app.add_periodic_task(3, add_task(app).s(), name="mine")
+    other = TaskQ("y", broker="memory://", set_as_current=False)
+    assert "mine" not in other.conf.beat_schedule
+
+
+def test_workflows_may_be_entries(app: TaskQ) -> None:
+    task = add_task(app)
+    app.set_current()
+    app.add_periodic_task(60, chain(task.s(1), task.s(2)), name="chain")
+    app.add_periodic_task(60, group(task.s(3), task.s(4)), name="group")
+    scheduler = Scheduler(app)
+    for entry in scheduler.schedule.values():
+        entry.last_run_at = ago(hours=1)
+    tick_all(scheduler)
+    first_arguments = sorted(message.payload[0][0] for message in sent(app))
+    assert first_arguments == [1, 3, 4]
