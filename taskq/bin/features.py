@@ -22,7 +22,6 @@ class Feature(NamedTuple):
 WORKER_FEATURES = {
     "autoscale": Feature("taskq.worker.autoscale", "choose the number with --concurrency"),
     "beat": Feature("taskq.beat", "send periodic tasks from cron or from a Celery beat beside it"),
-    "disable_prefetch": Feature(None, "--prefetch-multiplier 1 holds one message for each process"),
 }
 
 

@@ -227,6 +227,7 @@ class WorkController:
         worker_lost_wait: float | None = None,
         max_memory_per_child: int | None = None,
         pool_start_method: str | None = None,
+        disable_prefetch: bool | None = None,
         **_kw: Any,
     ) -> None:
         """Take options from the call, else from the settings.
@@ -260,6 +261,10 @@ class WorkController:
         self.max_tasks_per_child = either("worker_max_tasks_per_child", max_tasks_per_child)
         self.max_memory_per_child = either("worker_max_memory_per_child", max_memory_per_child)
         self.prefetch_multiplier = int(either("worker_prefetch_multiplier", prefetch_multiplier))
+        if either("worker_disable_prefetch", disable_prefetch):
+            # One message for each process, and only when it is free: see the Tasks step.
+            self.app.conf.worker_disable_prefetch = True
+            self.prefetch_multiplier = 1
         self.disable_rate_limits = either("worker_disable_rate_limits", disable_rate_limits)
         self.worker_lost_wait = either("worker_lost_wait", worker_lost_wait)
         self.pool_start_method = pool_start_method

@@ -124,6 +124,26 @@ def test_etas_held_in_memory_are_limited(make_project, amqp_url):
         wait_until(lambda: prefetch_count(project) == 2)
 
 
+@pytest.mark.parametrize("broker", ["sqlite", "redis"])
+@pytest.mark.parametrize("task", ["late", "early"])
+def test_without_prefetch_waiting_tasks_stay_for_others(make_project, request, broker, task):
+    url = request.getfixturevalue(f"{broker}_url")
+    code = f"{CODE}\nearly = app.task(name='early')(late.run)\n"
+    project = make_project(code, broker=url, backend=url)
+    with project.worker("-c", "1", "--disable-prefetch") as worker:
+        send = getattr(project.proj, task).delay
+        long, *others = [send(8), send(0), send(0)]
+        wait_until((project.directory / "started").exists)
+        time.sleep(0.5)
+        assert worker.log.count(" received") == 1
+        with project.worker("-c", "1", "--disable-prefetch") as other:
+            for result in others:
+                assert result.get(timeout=20) == "done"
+            assert long.get(timeout=20) == "done"
+            assert other.log.count(" received") >= 1
+        assert send(0).get(timeout=20) == "done"
+
+
 QUORUM = {
     "task_default_queue_type": "quorum",
     "task_default_exchange_type": "topic",

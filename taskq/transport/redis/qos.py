@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,6 +19,8 @@ class QoS:
         self.prefetch_count = prefetch_count or 0
         #: Messages of fanout queues that are to be acknowledged; no server knows of them.
         self.local: dict[str, Any] = {}
+        #: Returns how many messages are worked on that do not count as held: acknowledged ones.
+        self.occupied: Callable[[], int] | None = None
 
     @property
     def count(self) -> int:
@@ -28,7 +31,10 @@ class QoS:
     @property
     def room(self) -> int | None:
         """Number of messages that may come on top of those held; None for any number."""
-        return max(0, self.prefetch_count - self.count) if self.prefetch_count else None
+        if not self.prefetch_count:
+            return None
+        occupied = self.occupied() if self.occupied is not None else 0
+        return max(0, self.prefetch_count - self.count - occupied)
 
     def can_consume(self) -> bool:
         """Tell whether another message may come."""

@@ -78,6 +78,8 @@ class Inbox:
         self._undelivered: deque[Row] = deque()
         #: Most messages to hold at a time; 0 for any number.
         self.prefetch_count = 0
+        #: Returns how many messages are worked on that are not held: acknowledged ones.
+        self.occupied: Callable[[], int] | None = None
         #: There may be something to fetch.
         self.dirty = False
         #: The last fetch got all it asked for, so that there is probably more.
@@ -142,7 +144,8 @@ class Inbox:
         """Return how many more messages may be held, at most `BATCH`."""
         if not self.prefetch_count:
             return BATCH
-        return min(self.prefetch_count - len(self._held), BATCH)
+        occupied = self.occupied() if self.occupied is not None else 0
+        return min(self.prefetch_count - len(self._held) - occupied, BATCH)
 
     def fetch(self, limit: int = BATCH) -> bool:
         """Claim up to `limit` messages; return whether there is now something to deliver.

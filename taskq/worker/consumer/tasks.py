@@ -8,6 +8,7 @@ from kombu.common import QoS, ignore_errors
 
 from taskq import bootsteps
 from taskq.utils.log import get_logger
+from taskq.worker import state
 from taskq.worker.consumer.mingle import Mingle
 
 __all__ = ("Tasks",)
@@ -40,6 +41,8 @@ class Tasks(bootsteps.StartStopStep):
             c.initial_prefetch_count,
             max_prefetch=_eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count),
         )
+        if c.app.conf.worker_disable_prefetch:
+            _count_what_runs(c.task_consumer.channel)
         self._settle_before_dispatch(c)
 
     def _settle_before_dispatch(self, c: Any) -> None:
@@ -92,6 +95,22 @@ class Tasks(bootsteps.StartStopStep):
             logger.info("Global QoS is disabled. Prefetch count in now static.")
             return False
         return True
+
+
+def _count_what_runs(channel: Any) -> None:
+    """Let tasks that are acknowledged when they start count as held until they have ended.
+
+    So a message is taken only when something of the pool is free for it.
+    """
+    qos: Any = getattr(channel, "qos", None)
+    if not hasattr(qos, "occupied"):
+        logger.warning(
+            "This broker's transport cannot stop prefetching: with worker_disable_prefetch one "
+            "message for each process may wait here behind a running task, unless tasks have "
+            "acks_late."
+        )
+        return
+    qos.occupied = lambda: sum(request.acknowledged for request in state.reserved_requests)
 
 
 def _eta_limit(limit: int | None, prefetch_count: int) -> int | None:

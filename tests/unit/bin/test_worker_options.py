@@ -116,10 +116,3 @@ def test_what_cannot_be_is_refused_with_the_value(taskq, project, words, says):
     assert result.exit_code != 0
     assert says in result.output
     assert "Traceback" not in result.output
-
-
-def test_a_feature_that_is_not_there_is_refused_with_an_alternative(taskq, project):
-    result = taskq("-A", "proj", "worker", "-P", "solo", "--disable-prefetch")
-    assert result.exit_code == 2
-    assert "--disable-prefetch is not available in this version of taskq" in result.output
-    assert "--prefetch-multiplier 1" in result.output
