@@ -497,7 +497,12 @@ class Scheduler:
     @cached_property
     def connection(self) -> Any:
         """The connection that tasks are sent on."""
-        return self.app.connection_for_write()
+        connection = self.app.connection_for_write()
+        if connection.transport.driver_type == "amqp":
+            # A run is written down when the broker has it, not when it is on its way.
+            options = {"confirm_publish": True, **(connection.transport_options or {})}
+            connection.transport_options = options
+        return connection
 
     @cached_property
     def producer(self) -> Any:
