@@ -238,6 +238,17 @@ _beat = _group("Embedded Beat Options")
 @_feature("--without-mingle", is_flag=True, help="Do not ask other workers at start.")
 @_feature("--without-heartbeat", is_flag=True, help="Do not send heartbeat events.")
 @_feature("--heartbeat-interval", type=int, help="Seconds between heartbeat events.")
+@_feature(
+    "--health-file",
+    type=click.Path(dir_okay=False),
+    help="File that is touched every second while the worker lives, for probes.",
+)
+@_feature(
+    "--health-port",
+    type=click.IntRange(0, 65535),
+    help="Port for HTTP probes: /livez (the loop turns) and /readyz (tasks are taken).",
+)
+@_feature("--health-host", help="Address that --health-port listens on; all if not given.")
 @_feature("--autoscale", type=AUTOSCALE, help="Vary the number of processes, as max,min.")
 @_beat("-B", "--beat", type=CELERY_BEAT, is_flag=True, help="Run beat inside this worker.")
 @_beat(

@@ -80,6 +80,7 @@ class WorkController:
             "taskq.worker.components:StateDB",
             "taskq.worker.components:Consumer",
             "taskq.worker.autoscale:WorkerComponent",
+            "taskq.worker.health:HealthProbe",
         }
 
     def __init__(self, app: Any = None, hostname: str | None = None, **kwargs: Any) -> None:
