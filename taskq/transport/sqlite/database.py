@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from taskq.transport.sqlite import errors, forking
 from taskq.transport.sqlite.options import Options
 from taskq.transport.sqlite.schema import create_file, migrate
+from taskq.transport.sqlite.statements import Connection
 from taskq.transport.sqlite.topics import topic_matches
 
 __all__ = ("Database",)
@@ -217,6 +218,7 @@ class Database:
             isolation_level=None,
             check_same_thread=False,
             cached_statements=128,
+            factory=Connection,
         )
         try:
             self._configure(connection)
