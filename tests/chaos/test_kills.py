@@ -13,15 +13,18 @@ from threading import Thread
 import pytest
 
 from tests.chaos.fleet import ALWAYS, BLOWS, CODE, SLOTS, Blow, Fleet, new_seed
+from tests.chaos.leftovers import left_in_broker
 from tests.integration.project import Project, wait_until
 
 LONG = os.environ.get("TASKQ_CHAOS") == "long"
 TASKS = 3000 if LONG else 150
-RANDOM_BLOWS = 22 if LONG else 2
+RANDOM_BLOWS = 22 if LONG else 1
 #: Lease in seconds where the test is not about the default.
 LEASE = 2.0
 #: Seconds after which a dead worker's messages run elsewhere, by default and at most.
 RECOVERY = 15.0
+#: Seconds more, if the worker that puts a dead one's messages back dies while it does so.
+TAKEOVER = 10.0
 #: What a loaded machine may add: a worker starts, tasks in front of the queue run.
 MARGIN = 5.0
 
@@ -48,8 +51,9 @@ ALL = [
 PAIRS = [
     setup
     for setup in ALL
-    if (setup.pool == "threads") == (setup.acks == ("late" if setup.broker == "redis" else "early"))
-] + [Setup("redis", "late", "prefork")]
+    if (setup.pool == "threads")
+    == (setup.acks == ("early" if setup.broker == "sqlite" else "late"))
+]
 
 
 @pytest.fixture
@@ -85,11 +89,15 @@ def test_random_blows(make_fleet, setup):
     with fleet:
         fleet.run(getattr(fleet.project.proj, setup.acks), TASKS, blows)
         count = fleet.settle(
-            quiet=2 * LEASE + MARGIN / 2,
+            quiet=LEASE + TAKEOVER + MARGIN,
             timeout=300 if LONG else 45,
             task_restarts=setup.acks == "late",
         )
+        if setup.broker == "redis":
+            left = left_in_broker(fleet.project.broker, fleet.project.queue)
+            count.stranded = left & set(count.unfinished)
         print(count)
+        assert not count.stranded, tally(fleet)
         if setup.acks == "late":
             assert_nothing_lost(fleet)
         else:
@@ -119,7 +127,7 @@ def assert_nothing_started_twice(fleet: Fleet) -> None:
     assert len(count.lost) <= SLOTS * len(fatal), tally(fleet)
 
 
-@pytest.mark.parametrize("broker", ["sqlite", "redis", "amqp"])
+@pytest.mark.parametrize("broker", ["sqlite", "redis", "amqp"] if LONG else ["redis"])
 def test_a_killed_child_fails_its_early_task_and_no_other(make_fleet, broker):
     fleet = make_fleet(broker)
     blows = [Blow("KILL", "child")] * (30 if LONG else 4)
