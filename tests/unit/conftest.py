@@ -1,0 +1,42 @@
+"""What a unit test must leave as it found it, whoever runs next."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from taskq import _state
+
+
+@pytest.fixture(autouse=True)
+def _loggers_as_before() -> Iterator[None]:
+    """Restore handlers, levels and switches of all loggers: some tests run whole workers."""
+    loggers = [logging.getLogger()]
+    loggers += [
+        logger
+        for logger in logging.Logger.manager.loggerDict.values()
+        if isinstance(logger, logging.Logger)
+    ]
+    before = [
+        (logger, logger.handlers[:], logger.level, logger.propagate, logger.disabled)
+        for logger in loggers
+    ]
+    disabled = logging.root.manager.disable
+    yield
+    logging.disable(disabled)
+    for logger, handlers, level, propagate, off in before:
+        logger.handlers[:] = handlers
+        logger.setLevel(level)
+        logger.propagate = propagate
+        logger.disabled = off
+
+
+@pytest.fixture(autouse=True)
+def _apps_as_before() -> Iterator[None]:
+    """Restore the default app and the current one of this thread."""
+    default, current = _state.default_app, _state._tls.current_app
+    yield
+    _state.default_app = default
+    _state._tls.current_app = current
