@@ -12,9 +12,16 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests import services
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile(
+    "taskq", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("taskq")
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
