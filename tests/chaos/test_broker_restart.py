@@ -82,7 +82,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-@pytest.mark.parametrize("name", ["late", "early"])
+@pytest.mark.parametrize("name", ["late", "early"] if LONG else ["late"])
 def test_redis_is_killed_and_restarted_under_load(make_project, durable_redis, name):
     project = make_project(CODE, broker=durable_redis.url, backend=durable_redis.url)
     task = getattr(project.proj, name)
@@ -137,6 +137,7 @@ def test_the_sqlite_file_is_deleted_while_a_worker_runs(sqlite_project):
         wait_until(lambda: ended(project) == [0, 1], 20, worker.log[-3000:])
 
 
+@pytest.mark.skipif(not LONG, reason="the deleted file shows it too; TASKQ_CHAOS=long runs both")
 def test_the_sqlite_file_cannot_be_opened_for_a_while(sqlite_project):
     project, directory = sqlite_project
     away = directory.with_name("away")
