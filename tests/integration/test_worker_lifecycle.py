@@ -1,4 +1,4 @@
-"""Stopping a worker, losing a child, losing the worker, losing the broker: what becomes of tasks."""
+"""Stopping a worker, losing a child, the worker or the broker: what becomes of tasks."""
 
 from __future__ import annotations
 

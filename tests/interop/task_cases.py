@@ -287,7 +287,7 @@ def annotation_styles(L):
         return wrapped
 
     out = []
-    for annotations in (
+    for annotation in (
         {"t.a": {"rate_limit": "1/s"}, "*": {"rate_limit": "2/s", "x": 3}},
         [{"t.a": {"rate_limit": "1/s"}}, {"t.a": {"rate_limit": "7/s", "x": 4}}],
         Annotate(),
@@ -296,7 +296,7 @@ def annotation_styles(L):
         {"t.a": {"@run": wrap}},
         None,
     ):
-        app = L.app(task_annotations=annotations)
+        app = L.app(task_annotations=annotation)
         task = app.task(name="t.a")(lambda x: x)
         out.append(
             [
