@@ -24,7 +24,7 @@ LEASE = 2.0
 #: Seconds after which a dead worker's messages run elsewhere, by default and at most.
 RECOVERY = 15.0
 #: Seconds more, if the worker that puts a dead one's messages back dies while it does so.
-TAKEOVER = 10.0
+TAKEOVER = 3.0
 #: What a loaded machine may add: a worker starts, tasks in front of the queue run.
 MARGIN = 5.0
 

@@ -30,8 +30,9 @@ BEATS = 5
 SILENCE = 0.75
 #: Seconds between two tries to reach a server that does not answer.
 RETRY = 1.0
-#: Seconds after which others may take over the recovery of a dead owner's messages.
-RECOVERY_TIME = 10
+#: Seconds after which others may take over the recovery of a dead owner's messages. Two at the same
+#: time do no harm: each message is put back by the one that takes it out of `unacked`.
+RECOVERY_TIME = 3
 #: Seconds the fence of a dead owner is kept: longer than any recovery takes.
 FENCE_TTL = 86_400
 #: Parked messages moved back to their lists per heartbeat.
