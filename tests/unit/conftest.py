@@ -36,7 +36,9 @@ def _loggers_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _apps_as_before() -> Iterator[None]:
     """Restore the default app and the current one of this thread."""
-    default, current = _state.default_app, _state._tls.current_app
+    default, fallback = _state.default_app, _state._default_is_fallback
+    current = _state._tls.current_app
     yield
-    _state.default_app = default
+    _state.default_app, _state._default_is_fallback = default, fallback
     _state._tls.current_app = current
+    _state._set_task_join_will_block(False)
