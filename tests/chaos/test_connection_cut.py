@@ -63,8 +63,9 @@ def test_every_task_runs_though_the_connection_is_cut(proxied, name):
         wait_until(lambda: set(numbers(project)) == set(range(200)), 60)
         time.sleep(0.5)
         ran = numbers(project)
-        if name == "early":
-            # Begun once is begun for good.
+        if name == "early" and project.broker.startswith("redis"):
+            # Begun once is begun for good. RabbitMQ does not confirm acknowledgements: one that is
+            # lost with the connection has its message delivered again.
             assert len(ran) == len(set(ran))
         assert worker.process.poll() is None
 
