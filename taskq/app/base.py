@@ -8,38 +8,36 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
 from collections import deque
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cached_property
-from operator import attrgetter
 from typing import Any
 
-from taskq import canvas, signals
 from taskq._state import (
     _announce_app_finalized,
     _deregister_app,
     _register_app,
     _set_current_app,
-    get_current_app,
     get_current_task,
     get_current_worker_task,
     set_default_app,
 )
-from taskq.app import backends as _backends
 from taskq.app import builtins as _builtins  # noqa: F401 - registers the built-in tasks
 from taskq.app.brokers import Brokers
 from taskq.app.configuration import Configuration, PendingConfiguration
+from taskq.app.copies import Copies
 from taskq.app.definitions import Definitions
+from taskq.app.discovery import Discovery
+from taskq.app.parts import Parts
+from taskq.app.periodic import PeriodicTasks
 from taskq.app.registry import TaskRegistry
 from taskq.app.sending import Sending
-from taskq.app.utils import AppPickler, _unpickle_app, _unpickle_app_v2, appstr
+from taskq.app.utils import appstr
 from taskq.exceptions import ImproperlyConfigured
-from taskq.loaders import get_loader_cls
 from taskq.local import maybe_evaluate
 from taskq.utils.dispatch import Signal
-from taskq.utils.imports import instantiate, symbol_by_name
+from taskq.utils.imports import symbol_by_name
 from taskq.utils.time import timezone
 
 __all__ = ("Celery", "PendingConfiguration", "TaskQ")
@@ -48,7 +46,7 @@ __all__ = ("Celery", "PendingConfiguration", "TaskQ")
 BUILTIN_FIXUPS = {"taskq.fixups.django:fixup"}
 
 
-class TaskQ(Brokers, Configuration, Definitions, Sending):
+class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Brokers, Parts, Copies):
     """A task queue application.
 
     - main: name of the main module, when it runs as ``__main__``.
@@ -92,8 +90,6 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
     control_cls: Any = "taskq.app.control:Control"
     task_cls: Any = "taskq.app.task:Task"
     registry_cls: Any = TaskRegistry
-
-    Pickler = AppPickler
 
     #: Sent before the configuration is read.
     on_configure: Any = None
@@ -307,143 +303,7 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
             "The 'auth' serializer (message signing) is not available in this version of taskq"
         )
 
-    def autodiscover_tasks(
-        self,
-        packages: Any = None,
-        related_name: str | None = "tasks",
-        force: bool = False,
-    ) -> None:
-        """Import the ``tasks`` modules of packages.
-
-        - packages: list of names or a function that returns one; the installed apps of the
-          framework in use when not given.
-        - related_name: name of the module in each package; None imports the packages.
-        - force: now, instead of when a worker imports its modules.
-        """
-        if force:
-            self._autodiscover_tasks(packages, related_name)
-            return
-
-        def discover(**_: Any) -> None:
-            self._autodiscover_tasks(packages, related_name)
-
-        signals.import_modules.connect(discover, weak=False, sender=self)
-
-    def _autodiscover_tasks(self, packages: Any, related_name: str | None, **_: Any) -> Any:
-        if packages:
-            return self._autodiscover_tasks_from_names(packages, related_name)
-        return self._autodiscover_tasks_from_fixups(related_name)
-
-    def _autodiscover_tasks_from_names(self, packages: Any, related_name: str | None) -> Any:
-        names = packages() if callable(packages) else packages
-        return self.loader.autodiscover_tasks(names, related_name)
-
-    def _autodiscover_tasks_from_fixups(self, related_name: str | None) -> Any:
-        return self._autodiscover_tasks_from_names(
-            [
-                package
-                for fixup in self._fixups
-                if hasattr(fixup, "autodiscover_tasks")
-                for package in fixup.autodiscover_tasks()
-            ],
-            related_name,
-        )
-
-    # -- periodic tasks
-
-    def add_periodic_task(
-        self,
-        schedule: Any,
-        sig: Any,
-        args: Any = (),
-        kwargs: Any = (),
-        name: str | None = None,
-        **opts: Any,
-    ) -> str:
-        """Add an entry to ``beat_schedule``.
-
-        - schedule: seconds, a timedelta, or a schedule.
-        - sig: signature of the task to send.
-        - name: of the entry, the signature's text by default.
-        - opts: execution options.
-
-        Returns the entry's name.
-        """
-        key, entry = self._sig_to_periodic_task_entry(
-            schedule, sig, args, dict(kwargs), name, **opts
-        )
-        if self.configured:
-            self._add_periodic_task(key, entry, name=name)
-        else:
-            self._pending_periodic_tasks.append((key, entry))
-        return key
-
-    def _sig_to_periodic_task_entry(
-        self,
-        schedule: Any,
-        sig: Any,
-        args: Any = (),
-        kwargs: Any = None,
-        name: str | None = None,
-        **opts: Any,
-    ) -> tuple[str, dict[str, Any]]:
-        if not callable(getattr(sig, "clone", None)):
-            sig = sig.subtask(args, kwargs)
-        else:
-            sig = sig.clone(args, kwargs)
-        return name or repr(sig), {
-            "schedule": schedule,
-            "task": sig.task,
-            "args": sig.args,
-            "kwargs": sig.kwargs,
-            "options": {**sig.options, **opts},
-        }
-
-    def _add_periodic_task(self, key: str, entry: dict[str, Any], name: str | None = None) -> None:
-        self.conf.beat_schedule[key] = entry
-
-    # -- making classes and objects that belong to the app
-
-    def create_task_cls(self) -> Any:
-        """Return the base class of this app's tasks."""
-        return self.subclass_with_self(
-            self.task_cls, name="Task", attribute="_app", keep_reduce=True, abstract=True
-        )
-
-    def subclass_with_self(
-        self,
-        Class: Any,  # noqa: N803 - the public name
-        name: str | None = None,
-        attribute: str = "app",
-        reverse: str | None = None,
-        keep_reduce: bool = False,
-        **kw: Any,
-    ) -> Any:
-        """Return a subclass that has this app as an attribute.
-
-        - Class: a class or its import path.
-        - reverse: path from the app to this class, so that instances can be pickled; the
-          attribute's name by default.
-        - keep_reduce: leave pickling as the class has it.
-        """
-        Class = symbol_by_name(Class)  # noqa: N806
-        reverse = reverse or Class.__name__
-
-        def __reduce__(instance: Any) -> Any:  # noqa: N807
-            return _unpickle_attribute, (reverse, instance.__reduce_args__())
-
-        attributes: dict[str, Any] = {
-            attribute: self,
-            "__module__": Class.__module__,
-            "__doc__": Class.__doc__,
-            **kw,
-        }
-        if not keep_reduce:
-            attributes["__reduce__"] = __reduce__
-        return type(name or Class.__name__, (Class,), attributes)
-
-    def _rgetattr(self, path: str) -> Any:
-        return attrgetter(path)(self)
+    # -- what subclasses change and workers ask for
 
     def prepare_config(self, c: Any) -> Any:
         """Return the configuration as it is used; for subclasses to change it."""
@@ -457,90 +317,6 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         """Return a signature bound to this app."""
         kwargs["app"] = self
         return self._canvas.signature(*args, **kwargs)
-
-    @cached_property
-    def Worker(self) -> Any:  # noqa: N802 - the public name
-        """The worker program, bound to this app."""
-        return self.subclass_with_self("taskq.apps.worker:Worker")
-
-    @cached_property
-    def WorkController(self, **kwargs: Any) -> Any:  # noqa: N802 - the public name
-        """The worker without the program around it, bound to this app."""
-        return self.subclass_with_self("taskq.worker:WorkController")
-
-    @cached_property
-    def Beat(self, **kwargs: Any) -> Any:  # noqa: N802 - the public name
-        """The beat program, bound to this app."""
-        return self.subclass_with_self("taskq.apps.beat:Beat")
-
-    @cached_property
-    def Task(self) -> Any:  # noqa: N802 - the public name
-        """The base class of tasks, bound to this app."""
-        return self.create_task_cls()
-
-    @cached_property
-    def AsyncResult(self) -> Any:  # noqa: N802 - the public name
-        """The result handle class, bound to this app."""
-        return self.subclass_with_self("taskq.result:AsyncResult")
-
-    @cached_property
-    def ResultSet(self) -> Any:  # noqa: N802 - the public name
-        """The result set class, bound to this app."""
-        return self.subclass_with_self("taskq.result:ResultSet")
-
-    @cached_property
-    def GroupResult(self) -> Any:  # noqa: N802 - the public name
-        """The group result class, bound to this app."""
-        return self.subclass_with_self("taskq.result:GroupResult")
-
-    @cached_property
-    def _canvas(self) -> Any:
-        return canvas
-
-    @cached_property
-    def amqp(self) -> Any:
-        """Queues, routes and messages."""
-        return instantiate(self.amqp_cls, app=self)
-
-    @cached_property
-    def control(self) -> Any:
-        """Remote control of workers."""
-        return instantiate(self.control_cls, app=self)
-
-    @cached_property
-    def events(self) -> Any:
-        """Events sent and received."""
-        return instantiate(self.events_cls, app=self)
-
-    @cached_property
-    def loader(self) -> Any:
-        """The loader: reads configuration and imports task modules."""
-        return get_loader_cls(self.loader_cls)(app=self)
-
-    @cached_property
-    def log(self) -> Any:
-        """Logging set-up."""
-        return instantiate(self.log_cls, app=self)
-
-    @property
-    def backend(self) -> Any:
-        """The result backend; one for all threads, they are thread-safe."""
-        backend = self._backend_cache
-        if backend is None:
-            with self._backend_lock:
-                backend = self._backend_cache
-                if backend is None:
-                    self._ensure_after_fork()
-                    backend = self._backend_cache = self._get_backend()
-        return backend
-
-    @backend.setter
-    def backend(self, value: Any) -> None:
-        self._backend_cache = value
-
-    def _get_backend(self) -> Any:
-        backend, url = _backends.by_url(self.backend_cls or self.conf.result_backend, self.loader)
-        return backend(app=self, url=url)
 
     # -- the task that runs, the time
 
@@ -570,79 +346,8 @@ class TaskQ(Brokers, Configuration, Definitions, Sending):
         """Return the current time, with the app's time zone."""
         return datetime.now(self.timezone)
 
-    # -- identity
-
-    @cached_property
-    def clock(self) -> Any:
-        """The app's logical clock."""
-        return symbol_by_name("kombu.clocks:LamportClock")()
-
-    @cached_property
-    def _build_tracer(self) -> Any:
-        # Clients need no tracer: it is imported when the first task runs in this process.
-        return symbol_by_name("taskq.app.trace:build_tracer")
-
-    @cached_property
-    def oid(self) -> str:
-        """Id of this app in this process, where replies are sent to."""
-        return str(symbol_by_name("kombu.common:oid_from")(self))
-
-    # -- forks and pickles
-
-    def _ensure_after_fork(self) -> None:
-        """Have the app told when its process forks."""
-        _forget_in_children(self)
-
-    def _after_fork(self) -> None:
-        """In a child: nothing of the parent's connections may be used."""
-        self._forget_pools()
-        self.__dict__.pop("oid", None)
-        self._local = threading.local()
-        self.on_after_fork.send(sender=self)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {appstr(self)}>"
-
-    def __reduce__(self) -> Any:
-        if self._using_v1_reduce:
-            return self.__reduce_v1__()
-        return _unpickle_app_v2, (self.__class__, self.__reduce_keys__())
-
-    def __reduce_v1__(self) -> Any:
-        """Pickle as classes with their own ``__reduce_args__`` are."""
-        return _unpickle_app, (self.__class__, self.Pickler, *self.__reduce_args__())
-
-    def __reduce_keys__(self) -> dict[str, Any]:
-        """Return the keyword arguments that make an app like this one."""
-        return {
-            "main": self.main,
-            "changes": self._conf.changes if self.configured else self._preconf,
-            "loader": self.loader_cls,
-            "backend": self.backend_cls,
-            "amqp": self.amqp_cls,
-            "events": self.events_cls,
-            "log": self.log_cls,
-            "control": self.control_cls,
-            "fixups": self.fixups,
-            "config_source": self._config_source,
-            "task_cls": self.task_cls,
-            "namespace": self.namespace,
-        }
-
-    def __reduce_args__(self) -> tuple[Any, ...]:
-        """Return positional arguments for the pickler of the first generation."""
-        return (
-            self.main,
-            self._conf.changes if self.configured else {},
-            self.loader_cls,
-            self.backend_cls,
-            self.amqp_cls,
-            self.events_cls,
-            self.log_cls,
-            self.control_cls,
-            False,
-            self._config_source,
-        )
 
 
 #: The same class under the name that users of Celery know.
@@ -656,24 +361,3 @@ class _DefaultSets(dict[str, set[Any]]):
         value: set[Any] = set()
         self[key] = value
         return value
-
-
-def _unpickle_attribute(path: str, args: Iterable[Any]) -> Any:
-    """Make an instance of the class that the current app has at ``path``."""
-    return get_current_app()._rgetattr(path)(*args)
-
-
-_apps_with_connections: weakref.WeakSet[TaskQ] = weakref.WeakSet()
-
-
-def _forget_in_children(app: TaskQ) -> None:
-    _apps_with_connections.add(app)
-
-
-def _after_fork_in_child() -> None:
-    for app in list(_apps_with_connections):
-        app._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

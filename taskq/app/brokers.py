@@ -5,7 +5,7 @@ A part of `TaskQ`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ class Brokers:
     conf: Any
     amqp: Any
     _pool: Any
+    _ensure_after_fork: Callable[[], None]
 
     def connection_for_read(self, url: Any = None, **kwargs: Any) -> Any:
         """Return a new connection for consuming, to ``broker_read_url`` by default."""
@@ -144,9 +145,6 @@ class Brokers:
     def producer_pool(self) -> Any:
         """The pool of producers."""
         return self.amqp.producer_pool
-
-    def _ensure_after_fork(self) -> None:
-        raise NotImplementedError
 
     def _close_pools(self) -> None:
         """Close pooled connections."""
