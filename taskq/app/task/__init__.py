@@ -1,0 +1,28 @@
+"""Task: what ``@app.task`` makes of a function.
+
+Defines both ends of a call: `delay` and `apply_async` send it, the tracer runs it. Each of the
+modules of this package is one side of the class.
+"""
+
+from __future__ import annotations
+
+from typing import Generic, ParamSpec, TypeVar
+
+from taskq.app.context import Context
+from taskq.app.task.calling import TaskCalls
+from taskq.app.task.handlers import Handlers
+from taskq.app.task.replacing import ReplaceableTask
+from taskq.app.task.retrying import RetryingTask
+
+__all__ = ("Context", "Task")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Task(TaskCalls[P, R], RetryingTask[P, R], ReplaceableTask, Handlers, Generic[P, R]):
+    """Base class of all tasks.
+
+    One instance per process lives in the app's registry; each call runs `run`. Attributes set to
+    None take their value from the setting named in `from_config` when the task is bound.
+    """
