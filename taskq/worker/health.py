@@ -67,6 +67,7 @@ class HealthProbe(bootsteps.StartStopStep):
         self._turned = time.monotonic()
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
+        self._timer_entry: Any = None
         super().__init__(w, **kwargs)
 
     def create(self, w: Any) -> Any:
@@ -87,7 +88,9 @@ class HealthProbe(bootsteps.StartStopStep):
 
     def register_with_event_loop(self, w: Any, hub: Any) -> None:
         """Note every turn of the loop."""
-        hub.timer.call_repeatedly(INTERVAL, self._note_turn)
+        if self._timer_entry is not None:  # the loop starts again with each connection
+            self._timer_entry.cancel()
+        self._timer_entry = hub.timer.call_repeatedly(INTERVAL, self._note_turn)
 
     def stop(self, w: Any) -> None:
         """Answer no more, and remove the file."""

@@ -25,11 +25,14 @@ logger = get_logger("celery.worker.loops")
 BLOCKING_TICK = 0.05
 
 
-def _enable_amqheartbeats(timer: Any, connection: Any, rate: float = 2.0) -> None:
-    """Check and send AMQP heartbeats on a timer, ``rate`` times per interval."""
+def _enable_amqheartbeats(timer: Any, connection: Any, rate: float = 2.0) -> Any:
+    """Check and send AMQP heartbeats on a timer, ``rate`` times per interval.
+
+    Returns the timer's entry, None where the connection has no heartbeats.
+    """
     heartbeat = connection.get_heartbeat_interval()
     if not (heartbeat and connection.supports_heartbeats):
-        return
+        return None
 
     def tick(rate: float) -> None:
         try:
@@ -38,7 +41,32 @@ def _enable_amqheartbeats(timer: Any, connection: Any, rate: float = 2.0) -> Non
             # A dead connection shows up in the loop, where it is handled.
             logger.debug("AMQP heartbeat failed: %r", exc)
 
-    timer.call_repeatedly(heartbeat / rate, tick, (rate,))
+    return timer.call_repeatedly(heartbeat / rate, tick, (rate,))
+
+
+def _begin(
+    obj: Any, connection: Any, consumer: Any, hub: Any, heartbeat: float | None, hbrate: float
+) -> None:
+    """Let the steps take part in the loop, and begin to consume.
+
+    Parameters are those of `asynloop`. Raises WorkerLostError when the pool has not started.
+    """
+    consumer.on_message = obj.create_task_handler()
+    if obj.controller is not None:
+        obj.controller.register_with_event_loop(hub)
+    obj.register_with_event_loop(hub)
+    # Not when the loop ends: a warm shutdown still needs them.
+    if obj.amqheartbeat_timer is not None:
+        obj.amqheartbeat_timer.cancel()
+        obj.amqheartbeat_timer = None
+    if heartbeat:
+        obj.amqheartbeat_timer = _enable_amqheartbeats(hub.timer, connection, rate=hbrate)
+    consumer.consume()
+    obj.on_ready()
+    if not obj.restart_count and not obj.pool.did_start_ok():
+        raise WorkerLostError("Could not start worker processes")
+    # What has arrived while the consumer was set up.
+    obj.pool.flush_dispatch()
 
 
 def asynloop(
@@ -57,22 +85,10 @@ def asynloop(
     - obj: the worker's consumer; consumer: kombu's.
     - heartbeat: AMQP heartbeat in seconds.
     """
-    consumer.on_message = obj.create_task_handler()
-    if obj.controller is not None:
-        obj.controller.register_with_event_loop(hub)
-    obj.register_with_event_loop(hub)
-    if heartbeat:
-        _enable_amqheartbeats(hub.timer, connection, rate=hbrate)
-    consumer.consume()
-    obj.on_ready()
-    if not obj.restart_count and not obj.pool.did_start_ok():
-        raise WorkerLostError("Could not start worker processes")
-    errors = connection.connection_errors
-    hub.propagate_errors = errors
+    _begin(obj, connection, consumer, hub, heartbeat, hbrate)
+    hub.propagate_errors = connection.connection_errors
     loop = hub.create_loop()
     flush = obj.pool.flush_dispatch
-    # What has arrived while the consumer was set up.
-    flush()
     try:
         with wakeup.on_signals(hub):
             while blueprint.state == RUN and obj.connection:
@@ -104,14 +120,7 @@ def synloop(
 
     Parameters are those of `asynloop`.
     """
-    consumer.on_message = obj.create_task_handler()
-    if obj.controller is not None:
-        obj.controller.register_with_event_loop(hub)
-    obj.register_with_event_loop(hub)
-    if heartbeat:
-        _enable_amqheartbeats(hub.timer, connection, rate=hbrate)
-    consumer.consume()
-    obj.on_ready()
+    _begin(obj, connection, consumer, hub, heartbeat, hbrate)
     tick = hub_tick(hub, obj.pool)
     try:
         tick()

@@ -16,25 +16,21 @@ from typing import Any
 from billiard.common import restart_state
 from billiard.exceptions import RestartFreqExceeded
 from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.utils.encoding import safe_repr
-from kombu.utils.limits import TokenBucket
 
-from taskq import bootsteps, signals
-from taskq.app.task import Context
+from taskq import bootsteps
 from taskq.app.trace import build_tracer
-from taskq.exceptions import InvalidTaskError, NotRegistered
+from taskq.exceptions import InvalidTaskError
 from taskq.utils.log import get_logger
 from taskq.utils.nodenames import gethostname
-from taskq.utils.text import truncate
-from taskq.utils.time import humanize_seconds, rate
 from taskq.worker import loops, state
 from taskq.worker.consumer import reduction
+from taskq.worker.consumer.connecting import CONNECTION_ERROR, Connecting
+from taskq.worker.consumer.holding import HeldRequests
+from taskq.worker.consumer.unfit import UnfitMessages, dump_body
 from taskq.worker.state import (
     active_requests,
     reserved_requests,
     scheduled_requests,
-    task_reserved,
-    task_scheduled,
 )
 
 __all__ = ("Consumer", "Evloop", "dump_body")
@@ -46,48 +42,9 @@ TERMINATE = bootsteps.TERMINATE
 STOP_CONDITIONS = {CLOSE, TERMINATE}
 
 CONNECTION_RETRY = "consumer: Connection to broker lost. Trying to re-establish the connection..."
-CONNECTION_RETRY_STEP = "Trying again {when}... ({retries}/{max_retries})"
-CONNECTION_ERROR = "consumer: Cannot connect to %s: %s.\n%s\n"
-CONNECTION_FAILOVER = "Will retry using next failover."
-NO_BROKER_HINT = (
-    "No broker is configured, so RabbitMQ on this machine was tried. To run without any server "
-    "set broker_url = 'sqlite:///taskq.db' (and result_backend to the same)."
-)
-UNKNOWN_FORMAT = (
-    "Received and deleted unknown message. Wrong destination?!?\n\n"
-    "The full contents of the message body was: %s"
-)
-UNKNOWN_TASK_ERROR = (
-    "Received unregistered task of type %s.\n"
-    "The message has been ignored and discarded.\n\n"
-    "Did you remember to import the module containing this task?\n"
-    "Or maybe you're using relative imports?\n\n"
-    "The full contents of the message body was:\n%s\n\n"
-    "The full contents of the message headers:\n%s\n\n"
-    "The delivery info for this task is:\n%s\n"
-)
-INVALID_TASK_ERROR = (
-    "Received invalid task message: %s\n"
-    "The message has been ignored and discarded.\n\n"
-    "Please ensure your message conforms to the task message protocol.\n\n"
-    "The full contents of the message body was:\n%s\n"
-)
-MESSAGE_DECODE_ERROR = (
-    "Can't decode message body: %r [type:%r encoding:%r headers:%s]\n\nbody: %s\n"
-)
-
-#: Characters of a body that go into the log.
-_BODY_IN_LOG = 1024
 
 
-def dump_body(m: Any, body: Any) -> str:
-    """Return the beginning of a message body and its size, for the log."""
-    body = m.body if body is None else body
-    size = len(m.body) if isinstance(m.body, bytes | str | memoryview) else 0
-    return f"{truncate(safe_repr(body), _BODY_IN_LOG)} ({size}b)"
-
-
-class Consumer:
+class Consumer(Connecting, UnfitMessages, HeldRequests):
     """Consumes task messages.
 
     - on_task_request: called with each request that may run.
@@ -106,8 +63,8 @@ class Consumer:
     timer: Any = None
     #: How often the consumer was restarted; -1 before it was started.
     restart_count = -1
-    first_connection_attempt = True
-    broker_connection_retry_attempt = 0
+    #: The timer's entry that sends AMQP heartbeats on the connection; None without.
+    amqheartbeat_timer: Any = None
     _flush_scheduled = False
     #: What runs since before the connection was lost, while less is prefetched for it.
     running_since_loss: frozenset[Any] = frozenset()
@@ -344,54 +301,6 @@ class Consumer:
                 request.acknowledged = True
                 state.task_ready(request)
 
-    # -- connecting
-
-    def connect(self) -> Any:
-        """Return a connection that is established, and known to the event loop."""
-        conn = self.connection_for_read(heartbeat=self.amqheartbeat)
-        if self.hub is not None and conn.transport.implements.asynchronous:
-            conn.transport.register_with_event_loop(conn.connection, self.hub)
-        return conn
-
-    def connection_for_read(self, heartbeat: float | None = None) -> Any:
-        """Return an established connection to consume from."""
-        return self.ensure_connected(self.app.connection_for_read(heartbeat=heartbeat))
-
-    def connection_for_write(self, url: Any = None, heartbeat: float | None = None) -> Any:
-        """Return an established connection to publish with."""
-        return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat))
-
-    def ensure_connected(self, conn: Any) -> Any:
-        """Establish the connection, trying again as the settings say. Returns it."""
-        conf = self.app.conf
-        max_retries = conf.broker_connection_max_retries
-        retry = conf.broker_connection_retry
-        if self.first_connection_attempt and conf.broker_connection_retry_on_startup is not None:
-            retry = conf.broker_connection_retry_on_startup
-        self.broker_connection_retry_attempt = 0
-
-        def on_error(exc: BaseException, interval: float) -> None:
-            self.broker_connection_retry_attempt += 1
-            if getattr(conn, "alt", None) and interval == 0:
-                next_step = CONNECTION_FAILOVER
-            else:
-                next_step = CONNECTION_RETRY_STEP.format(
-                    when=humanize_seconds(interval, "in", " "),
-                    retries=self.broker_connection_retry_attempt,
-                    max_retries=max_retries,
-                )
-            if not conf.broker_read_url and self.broker_connection_retry_attempt == 1:
-                next_step = f"{next_step}\n{NO_BROKER_HINT}"
-            logger.error(CONNECTION_ERROR, conn.as_uri(), exc, next_step)
-
-        if not retry:
-            conn.connect()
-            self.first_connection_attempt = False
-            return conn
-        conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
-        self.first_connection_attempt = False
-        return conn
-
     # -- messages
 
     def create_task_handler(self, promise: Any = None) -> Callable[[Any], None]:
@@ -437,82 +346,6 @@ class Consumer:
 
         return on_task_received
 
-    def on_decode_error(self, message: Any, exc: BaseException) -> None:
-        """A message can't be decoded or may not be: log it and drop it."""
-        logger.critical(
-            MESSAGE_DECODE_ERROR,
-            exc,
-            message.content_type,
-            message.content_encoding,
-            safe_repr(message.headers),
-            dump_body(message, message.body),
-        )
-        message.ack_log_error(logger, self.connection_errors)
-
-    def _message_report(self, body: Any, message: Any) -> str:
-        return (
-            f"body: {dump_body(message, body)}\n"
-            f"{{content_type:{safe_repr(message.content_type)} "
-            f"content_encoding:{safe_repr(message.content_encoding)}\n"
-            f"  delivery_info:{safe_repr(message.delivery_info)} "
-            f"headers={safe_repr(message.headers)}}}\n"
-        )
-
-    def on_unknown_message(self, body: Any, message: Any) -> None:
-        """A message is no task at all: log it and reject it."""
-        logger.warning(UNKNOWN_FORMAT, self._message_report(body, message))
-        message.reject_log_error(logger, self.connection_errors)
-        signals.task_rejected.send(sender=self, message=message, exc=None)
-
-    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """A message names a task that isn't registered: log it, reject it, store a failure."""
-        headers = message.headers if isinstance(message.headers, dict) else {}
-        report = dump_body(message, body)
-        logger.error(
-            UNKNOWN_TASK_ERROR,
-            exc,
-            report,
-            safe_repr(headers),
-            safe_repr(message.delivery_info),
-            exc_info=True,
-        )
-        name, task_id = headers.get("task"), headers.get("id")
-        if name is None:
-            try:
-                payload = message.payload
-                name, task_id = payload["task"], payload["id"]
-            except Exception as decode_error:
-                logger.debug("The message has no id either: %r", decode_error)
-        message.reject_log_error(logger, self.connection_errors)
-        if isinstance(task_id, str):
-            # The caller learns of it, and a chord does not wait for ever.
-            request = self._context_of(message, headers)
-            self.app.backend.mark_as_failure(
-                task_id,
-                NotRegistered(name),
-                request=request,
-                store_result=not headers.get("ignore_result"),
-            )
-            if self.event_dispatcher is not None:
-                self.event_dispatcher.send(
-                    "task-failed", uuid=task_id, exception=f"NotRegistered({name!r})"
-                )
-        signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
-
-    def _context_of(self, message: Any, headers: dict[str, Any]) -> Any:
-        embed: dict[str, Any] = {}
-        try:
-            embed = message.decode()[2] or {}
-        except Exception as exc:
-            logger.debug("The body of an unregistered task can't be decoded: %r", exc)
-        return Context({**headers, **embed, "called_directly": False})
-
-    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
-        """A message is a task, but a malformed one: log it and reject it."""
-        logger.error(INVALID_TASK_ERROR, exc, dump_body(message, body), exc_info=True)
-        message.reject_log_error(logger, self.connection_errors)
-        signals.task_rejected.send(sender=self, message=message, exc=exc)
-
     def update_strategies(self) -> None:
         """Look at the registered tasks again."""
         loader = self.app.loader
@@ -533,74 +366,6 @@ class Consumer:
         self._flush_scheduled = False
         if self.event_dispatcher is not None:
             self.event_dispatcher.flush()
-
-    # -- ETA and rate limits
-
-    def hold_until(self, due: float, request: Any) -> None:
-        """Keep a request in memory until unix time ``due``.
-
-        It doesn't count as prefetched, unless ``worker_eta_task_limit`` are held already: then no
-        more messages come until one of them is due.
-        """
-        before = self.qos.value
-        request._widened_prefetch = self.qos.increment_eventually() > before
-        request._eta_timer_entry = self.timer.call_after(
-            max(0.0, due - time.time()), self.apply_eta_task, (request,), priority=6
-        )
-        task_scheduled(request)
-
-    def apply_eta_task(self, task: Any) -> None:
-        """The ETA of a request has come."""
-        task._eta_timer_entry = None
-        task_reserved(task)
-        bucket = self.task_buckets[task.task.name]
-        if bucket is not None:
-            self._limit_task(task, bucket, 1)
-        else:
-            self.on_task_request(task)
-        if task._widened_prefetch:
-            self.qos.decrement_eventually()
-
-    def bucket_for_task(self, type: Any) -> Any:
-        """Return a token bucket for the task's rate limit, None when it has none."""
-        limit = rate(getattr(type, "rate_limit", None))
-        return TokenBucket(limit, capacity=1) if limit else None
-
-    def reset_rate_limits(self) -> None:
-        """Make the token buckets anew."""
-        if self.disable_rate_limits:
-            return
-        self.task_buckets.update(
-            (name, self.bucket_for_task(task)) for name, task in self.app.tasks.items()
-        )
-
-    def _limit_task(self, request: Any, bucket: Any, tokens: int) -> None:
-        """Run the request when its rate limit allows it; others don't wait for it."""
-        task_reserved(request)
-        if bucket.contents:
-            # Others of this task wait already.
-            bucket.add((request, tokens))
-            return
-        if bucket.can_consume(tokens):
-            self.on_task_request(request)
-            return
-        bucket.add((request, tokens))
-        self._schedule_bucket_request(bucket)
-
-    def _schedule_bucket_request(self, bucket: Any) -> None:
-        """Run what the bucket has tokens for, and come back when it has more."""
-        while bucket.contents:
-            request, tokens = bucket.contents[0]
-            if not bucket.can_consume(tokens):
-                self.timer.call_after(
-                    bucket.expected_time(tokens),
-                    self._schedule_bucket_request,
-                    (bucket,),
-                    priority=4,
-                )
-                return
-            bucket.pop()
-            self.on_task_request(request)
 
     # -- queues at run time
 
@@ -640,6 +405,10 @@ class Consumer:
         """Call a promise in the loop's next round."""
         if self.hub is not None:
             return self.hub.call_soon(lambda: p(*args, **kwargs))
+        return p(*args, **kwargs)
+
+    def call_soon_ack(self, p: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a promise that acknowledges or rejects: at once, whatever the loop is doing."""
         return p(*args, **kwargs)
 
     @property

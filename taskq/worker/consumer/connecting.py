@@ -1,0 +1,75 @@
+"""How a consumer gets its connections: tried again as the ``broker_connection_*`` settings say."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from taskq.utils.log import get_logger
+from taskq.utils.time import humanize_seconds
+from taskq.worker import state
+
+logger = get_logger("celery.worker.consumer")
+
+CONNECTION_ERROR = "consumer: Cannot connect to %s: %s.\n%s\n"
+CONNECTION_RETRY_STEP = "Trying again {when}... ({retries}/{max_retries})"
+CONNECTION_FAILOVER = "Will retry using next failover."
+NO_BROKER_HINT = (
+    "No broker is configured, so RabbitMQ on this machine was tried. To run without any server "
+    "set broker_url = 'sqlite:///taskq.db' (and result_backend to the same)."
+)
+
+
+class Connecting:
+    """The part of a consumer that connects."""
+
+    app: Any
+    hub: Any
+    amqheartbeat: float | None
+    first_connection_attempt = True
+    broker_connection_retry_attempt = 0
+
+    def connect(self) -> Any:
+        """Return a connection that is established, and known to the event loop."""
+        conn = self.connection_for_read(heartbeat=self.amqheartbeat)
+        if self.hub is not None and conn.transport.implements.asynchronous:
+            conn.transport.register_with_event_loop(conn.connection, self.hub)
+        return conn
+
+    def connection_for_read(self, heartbeat: float | None = None) -> Any:
+        """Return an established connection to consume from."""
+        return self.ensure_connected(self.app.connection_for_read(heartbeat=heartbeat))
+
+    def connection_for_write(self, url: Any = None, heartbeat: float | None = None) -> Any:
+        """Return an established connection to publish with."""
+        return self.ensure_connected(self.app.connection_for_write(url=url, heartbeat=heartbeat))
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Establish the connection, trying again as the settings say. Returns it."""
+        conf = self.app.conf
+        max_retries = conf.broker_connection_max_retries
+        retry = conf.broker_connection_retry
+        if self.first_connection_attempt and conf.broker_connection_retry_on_startup is not None:
+            retry = conf.broker_connection_retry_on_startup
+        self.broker_connection_retry_attempt = 0
+
+        def on_error(exc: BaseException, interval: float) -> None:
+            self.broker_connection_retry_attempt += 1
+            if getattr(conn, "alt", None) and interval == 0:
+                next_step = CONNECTION_FAILOVER
+            else:
+                next_step = CONNECTION_RETRY_STEP.format(
+                    when=humanize_seconds(interval, "in", " "),
+                    retries=self.broker_connection_retry_attempt,
+                    max_retries=max_retries,
+                )
+            if not conf.broker_read_url and self.broker_connection_retry_attempt == 1:
+                next_step = f"{next_step}\n{NO_BROKER_HINT}"
+            logger.error(CONNECTION_ERROR, conn.as_uri(), exc, next_step)
+
+        if not retry:
+            conn.connect()
+            self.first_connection_attempt = False
+            return conn
+        conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
+        self.first_connection_attempt = False
+        return conn
