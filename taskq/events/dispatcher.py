@@ -49,8 +49,8 @@ class EventDispatcher:
     #: The dispatcher that took over from this one.
     _successor: EventDispatcher | None = None
     #: Called when the dispatcher is enabled and when it is disabled.
-    on_enabled: set[Callable[[], None]]
-    on_disabled: set[Callable[[], None]]
+    on_enabled: Any = None
+    on_disabled: Any = None
 
     def __init__(
         self,
@@ -83,8 +83,8 @@ class EventDispatcher:
         self._outbound_buffer: deque[tuple[Any, str]] = deque()
         self._kept_events = 0
         self.serializer = serializer or self.app.conf.event_serializer
-        self.on_enabled = set()
-        self.on_disabled = set()
+        self.on_enabled: set[Callable[[], None]] = set()
+        self.on_disabled: set[Callable[[], None]] = set()
         self.groups = set(groups or [])
         self.clock = self.app.clock
         self.delivery_mode = delivery_mode

@@ -57,9 +57,17 @@ def free_port():
         return sock.getsockname()[1]
 
 
-def prefetch_count(project, worker_name="w0"):
-    replies = project.proj.app.control.inspect(timeout=3).stats() or {}
-    return next((r["prefetch_count"] for n, r in replies.items() if n.startswith(worker_name)), 0)
+def prefetch_count(project):
+    """Return what the project's first worker answers; others may share the broker."""
+    names = f"w0-{project.queue}@*"
+
+    def ask():
+        # Again, if it was not listening yet.
+        return project.proj.app.control.broadcast(
+            "stats", reply=True, pattern=names, matcher="glob", timeout=2, limit=1
+        )
+
+    return next(stats["prefetch_count"] for stats in wait_until(ask)[0].values())
 
 
 def test_fewer_messages_ahead_after_a_reconnect(make_project, own_redis):
