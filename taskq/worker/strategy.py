@@ -137,6 +137,7 @@ def default(
     received = signals.task_received
     revoked_ids, revoked_stamps = state.revoked, state.revoked_stamps
     log_received = logger.isEnabledFor(logging.INFO)
+    early_acks = None if task.acks_late else consumer.early_acks
 
     def handle(
         message: Any,
@@ -153,6 +154,11 @@ def default(
                 )
         else:
             body, headers, decoded, utc = proto1_to_proto2(message, body)
+        if early_acks is not None:
+            if _started_before(early_acks, message):
+                ack(logger, connection_errors)
+                return
+            ack = early_acks.remembering(message, ack)
         request = make_request(
             message,
             on_ack=ack,
@@ -194,6 +200,20 @@ def default(
         send_to_pool(request)
 
     return handle
+
+
+def _started_before(early_acks: Any, message: Any) -> bool:
+    """Tell whether a message has come again because its acknowledgement was lost."""
+    if not message.delivery_info.get("redelivered") or not early_acks.has_started(message):
+        return False
+    headers = message.headers or {}
+    logger.info(
+        "Task %s[%s] was delivered again, because its acknowledgement was lost with the "
+        "connection. It has started already: acknowledged and not run again.",
+        headers.get("task"),
+        headers.get("id"),
+    )
+    return True
 
 
 def _reprs(headers: Mapping[str, Any]) -> dict[str, Any]:

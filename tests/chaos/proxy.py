@@ -20,6 +20,7 @@ class Proxy:
         self._open = threading.Event()
         self._open.set()
         self._accepting = True
+        self._muted = False
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -41,13 +42,17 @@ class Proxy:
             with self._lock:
                 self._pairs.update((client, server))
             for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+                pump = threading.Thread(
+                    target=self._pump, args=(source, sink, source is client), daemon=True
+                )
+                pump.start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, from_client: bool) -> None:
         try:
             while data := source.recv(65536):
                 self._open.wait()
-                sink.sendall(data)
+                if not (from_client and self._muted):
+                    sink.sendall(data)
         except OSError:
             pass  # cut
         finally:
@@ -67,6 +72,15 @@ class Proxy:
             pairs = list(self._pairs)
         self._drop(*pairs)
         return len(pairs) // 2
+
+    def mute(self) -> None:
+        """Lose what clients send from now on; what the server sends still arrives."""
+        self._muted = True
+
+    def unmute(self) -> None:
+        """Let what clients send pass again: on new connections, the old ones make no sense."""
+        self.cut()
+        self._muted = False
 
     def refuse(self) -> None:
         """Break every connection and refuse new ones, as a broker that is down."""

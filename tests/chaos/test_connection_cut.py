@@ -63,11 +63,27 @@ def test_every_task_runs_though_the_connection_is_cut(proxied, name):
         wait_until(lambda: set(numbers(project)) == set(range(200)), 60)
         time.sleep(0.5)
         ran = numbers(project)
-        if name == "early" and project.broker.startswith("redis"):
-            # Begun once is begun for good. RabbitMQ does not confirm acknowledgements: one that is
-            # lost with the connection has its message delivered again.
+        if name == "early":
+            # Begun once is begun for good.
             assert len(ran) == len(set(ran))
         assert worker.process.poll() is None
+
+
+@pytest.mark.parametrize("proxied", ["amqp"], indirect=True)
+def test_acknowledgements_lost_on_their_way_start_nothing_twice(proxied):
+    project, proxy = proxied
+    with project.worker("-c", "2") as worker:
+        project.proj.early.delay(0)
+        wait_until(lambda: numbers(project) == [0])
+        proxy.mute()
+        for number in range(1, 9):
+            project.proj.early.delay(number)
+        wait_until(lambda: len(numbers(project)) == 9)
+        proxy.unmute()
+        project.proj.early.delay(9)
+        wait_until(lambda: 9 in numbers(project), 30)
+        wait_until(lambda: worker.log.count("started already") >= 8, 30)
+        assert sorted(numbers(project)) == list(range(10))
 
 
 def test_consuming_resumes_after_the_broker_was_away(proxied):

@@ -66,6 +66,8 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
     #: The timer's entry that sends AMQP heartbeats on the connection; None without.
     amqheartbeat_timer: Any = None
     _flush_scheduled = False
+    #: Early acknowledgements the broker may not have got, where it doesn't confirm them.
+    early_acks: Any = None
     #: What runs since before the connection was lost, while less is prefetched for it.
     running_since_loss: frozenset[Any] = frozenset()
 

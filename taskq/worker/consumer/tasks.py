@@ -10,6 +10,7 @@ from taskq import bootsteps
 from taskq.utils.log import get_logger
 from taskq.worker import state
 from taskq.worker.consumer.mingle import Mingle
+from taskq.worker.early import EarlyAcks
 
 __all__ = ("Tasks",)
 
@@ -28,6 +29,7 @@ class Tasks(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         """Declare the queues and set the prefetch count; consuming begins with the loop."""
+        self._remember_early_acks(c)
         c.update_strategies()
         qos_global = self.qos_global(c)
         c.connection.default_channel.basic_qos(0, c.initial_prefetch_count, qos_global)
@@ -44,6 +46,18 @@ class Tasks(bootsteps.StartStopStep):
         if c.app.conf.worker_disable_prefetch:
             _count_what_runs(c.task_consumer.channel)
         self._settle_before_dispatch(c)
+
+    def _remember_early_acks(self, c: Any) -> None:
+        """Know again what comes back since its early acknowledgement was lost.
+
+        Channels of our own keep acknowledgements until the broker has confirmed them.
+        """
+        if hasattr(c.connection.default_channel, "flush"):
+            c.early_acks = None
+        elif c.early_acks is None:
+            c.early_acks = EarlyAcks(lambda: c.qos.value * len(c.task_consumer.queues))
+        else:
+            c.early_acks.connection_lost()
 
     def _settle_before_dispatch(self, c: Any) -> None:
         """Have acknowledgements written before the tasks they belong to go to a child.
