@@ -8,14 +8,22 @@ because a skipped test there is a test that nobody runs. The servers themselves 
 from __future__ import annotations
 
 import os
+import signal
 import uuid
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
 import pytest
 
+from taskq import _state
 from tests import services
+
+# A shell that starts the tests in its background has them ignore SIGINT, and their processes too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
@@ -36,6 +44,36 @@ def _require(start: Callable[[], Iterator[str]]) -> Iterator[str]:
         pytest.skip(str(reason))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _apps_of_the_module() -> Iterator[None]:
+    """Restore what this process knows of apps and shared tasks when a test module is done."""
+    with _apps_as_before():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _apps_of_the_test() -> Iterator[None]:
+    """The same for each test: tasks are shared by default, with the apps of the tests to come."""
+    with _apps_as_before():
+        yield
+
+
+@contextmanager
+def _apps_as_before() -> Iterator[None]:
+    names = ("default_app", "_default_is_fallback", "_process_app")
+    before = {name: getattr(_state, name) for name in names}
+    current = _state._tls.current_app
+    finalizers = set(_state._on_app_finalizers)
+    apps = weakref.WeakSet(_state._apps)
+    yield
+    for name, value in before.items():
+        setattr(_state, name, value)
+    _state._tls.current_app = current
+    _state._on_app_finalizers = finalizers
+    _state._apps = apps
+    _state._set_task_join_will_block(False)
+
+
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[str]:
     """A Redis for this test process: ``TASKQ_TEST_REDIS_URL``, or one of our own on a free port."""
@@ -51,7 +89,7 @@ def redis_url(redis_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def amqp_url() -> Iterator[str]:
-    """URL of a RabbitMQ. It is shared: give queues and exchanges the ``unique`` name."""
+    """URL of a RabbitMQ. Its tests share it: give queues and exchanges the ``unique`` name."""
     yield from _require(services.amqp)
 
 

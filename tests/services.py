@@ -53,10 +53,34 @@ def empty_redis(url: str) -> None:
 
 
 def amqp() -> Iterator[str]:
-    """Yield the URL of a running RabbitMQ."""
+    """Yield the URL of a RabbitMQ: of a virtual host of our own where we may make one.
+
+    Broadcasts reach every worker on a virtual host, those of other test runs too.
+    """
+    given = os.environ.get("TASKQ_TEST_AMQP_URL")
+    url = given or AMQP_URL
+    _connect_amqp(url)
+    if given:
+        yield url
+        return
+    name = f"taskq_{uuid.uuid4().hex[:12]}"
+    if not (_rabbitmqctl("add_vhost", name) and _may_all(name)):
+        yield url
+        return
+    try:
+        yield f"{url.removesuffix('/')}{name}"
+    finally:
+        _rabbitmqctl("delete_vhost", name)
+
+
+def _may_all(vhost: str) -> bool:
+    """Let the account of `AMQP_URL` do everything in ``vhost``; return whether it could be done."""
+    return _rabbitmqctl("set_permissions", "-p", vhost, "guest", ".*", ".*", ".*")
+
+
+def _connect_amqp(url: str) -> None:
     from kombu import Connection
 
-    url = os.environ.get("TASKQ_TEST_AMQP_URL", AMQP_URL)
     try:
         with Connection(url, connect_timeout=CONNECT_TIMEOUT) as connection:
             connection.connect()
@@ -64,7 +88,17 @@ def amqp() -> Iterator[str]:
         raise Unavailable(
             f"no RabbitMQ at {Connection(url).as_uri()} (TASKQ_TEST_AMQP_URL): {exc!r}"
         ) from exc
-    yield url
+
+
+def _rabbitmqctl(*arguments: str) -> bool:
+    """Run an administrator's command; return whether it could be done."""
+    binary = shutil.which("rabbitmqctl", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if binary is None:
+        return False
+    done = subprocess.run(
+        [binary, "-q", *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
+    )
+    return done.returncode == 0
 
 
 def postgres() -> Iterator[str]:

@@ -7,8 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from taskq import _state
-
 
 @pytest.fixture(autouse=True)
 def _loggers_as_before() -> Iterator[None]:
@@ -31,14 +29,3 @@ def _loggers_as_before() -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.disabled = off
-
-
-@pytest.fixture(autouse=True)
-def _apps_as_before() -> Iterator[None]:
-    """Restore the default app and the current one of this thread."""
-    default, fallback = _state.default_app, _state._default_is_fallback
-    current = _state._tls.current_app
-    yield
-    _state.default_app, _state._default_is_fallback = default, fallback
-    _state._tls.current_app = current
-    _state._set_task_join_will_block(False)

@@ -52,6 +52,7 @@ class TestWorkController(WorkController):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._on_started = threading.Event()
+        self._ended = threading.Event()
         self._failure: BaseException | None = None
         super().__init__(*args, **kwargs)
         self.pid = os.getpid()
@@ -72,6 +73,8 @@ class TestWorkController(WorkController):
         except BaseException as exc:
             self._failure = exc
             raise
+        finally:
+            self._ended.set()
 
     @contextmanager
     def _records_of_processes(self) -> Iterator[None]:
@@ -101,9 +104,10 @@ class TestWorkController(WorkController):
         Raises RuntimeError if it ended instead, with the reason as its cause.
         """
         while not self._on_started.wait(_START_POLL):
-            if self._failure is not None:
+            if self._ended.is_set():
+                reason = self._failure and repr(self._failure)
                 raise RuntimeError(
-                    f"the test worker did not start: {self._failure!r}"
+                    f"the test worker did not start: {reason or 'it ended; its log says why'}"
                 ) from self._failure
 
 

@@ -121,6 +121,18 @@ class TestWorkerInAThread:
                 with start_worker(app, perform_ping_check=False):
                     raise AssertionError("must not start")
 
+    def test_a_worker_that_ends_while_it_starts_does_not_hang_the_test(self):
+        app = TestApp("ending")
+
+        @app.task(Request="no.such.module:Request")
+        def unwilling():
+            raise AssertionError("never runs")
+
+        with setup_default_app(app):
+            with pytest.raises(RuntimeError, match="the test worker did not start: it ended"):
+                with start_worker(app, perform_ping_check=False):
+                    raise AssertionError("must not start")
+
     def test_the_task_for_pinging_must_be_there(self):
         app = TaskQ("bare", broker="memory://", set_as_current=False)
         app.tasks.pop("celery.ping", None)
