@@ -1,0 +1,70 @@
+"""What a scheduler writes down for other beats, and how it goes on where one of them stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from taskq.beat.entry import ScheduleEntry
+from taskq.beat.leases import Fenced, Run
+from taskq.beat.scheduler.errors import BrokerUnreachable
+from taskq.beat.scheduler.heap import EntryHeap
+from taskq.utils.time import maybe_make_aware
+
+__all__ = ("Heir",)
+
+
+class Heir(EntryHeap):
+    """Side of the scheduler that is one of several; see `taskq.beat.leader`."""
+
+    #: Where runs are written down for other beats, while this one leads.
+    ledger: Any = None
+    #: Times missed before this one are all sent: they fell between the death of another leader
+    #: and this beat's taking over.
+    _recover_until: datetime | None = None
+    #: The producer to send with; of `taskq.beat.scheduler.link`.
+    producer: Any
+
+    def adopt(self, runs: Mapping[str, Run], ledger: Any, *, recover: bool) -> dict[str, Run]:
+        """Go on where another beat stopped; from now on runs are written down in a ledger.
+
+        - runs: last runs by entry.
+        - recover: the other one died: send all times that were missed since.
+
+        Returns the last runs of entries that are not in `runs`.
+        """
+        self.ledger = ledger
+        missing = {}
+        for name, entry in self.schedule.items():
+            last = maybe_make_aware(entry.last_run_at)
+            run = runs.get(name)
+            if run is None:
+                missing[name] = Run(last, entry.total_run_count)
+            elif run.last_run_at > last or not entry.total_run_count:
+                entry.last_run_at, entry.total_run_count = run.last_run_at, run.total_run_count
+        self._forgive = not recover
+        self._recover_until = self.app.now() if recover else None
+        self._heap = None
+        return missing
+
+    def _write_down(self, entry: Any, next_entry: Any, apply_entry: Any) -> None:
+        try:
+            self.ledger.send(entry, next_entry, self.producer, apply_entry)
+        except (Fenced, BrokerUnreachable):
+            raise
+        except Exception as exc:
+            # Of the store or the broker, which are the same mostly; tried again.
+            raise BrokerUnreachable(str(exc) or repr(exc)) from exc
+
+    def _catches_up(self, entry: Any) -> bool:
+        """Return whether each of the times that an entry missed is sent."""
+        if not isinstance(entry, ScheduleEntry):
+            return False
+        if entry.policies.catch_up == "all":
+            return True
+        return (
+            self._recover_until is not None
+            and maybe_make_aware(entry.last_run_at) < self._recover_until
+            and entry.due_time() < self._recover_until
+        )
