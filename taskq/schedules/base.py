@@ -97,6 +97,10 @@ class BaseSchedule:
         """Time zone of the schedule."""
         return self._tz or self.app.timezone
 
+    @tz.setter
+    def tz(self, tz: tzinfo | str | None) -> None:
+        self._tz = None if tz is None else timezone.get_timezone(tz)
+
     @property
     def utc_enabled(self) -> bool:
         """Whether the app sends times in UTC."""

@@ -31,3 +31,17 @@ def test_subclasses_say_when():
         BaseSchedule(app=ClockApp()).is_due(datetime.now(UTC))
     with pytest.raises(NotImplementedError):
         BaseSchedule(app=ClockApp()).remaining_estimate(datetime.now(UTC))
+
+
+def test_the_zone_may_be_set_by_subclasses() -> None:
+    """Schedules of django-celery-beat do so before they call our ``__init__``."""
+
+    class Zoned(BaseSchedule):
+        def __init__(self, tz: str) -> None:
+            self.tz = tz
+            super().__init__(app=ClockApp("Europe/Berlin"))
+
+    assert str(Zoned("Asia/Tokyo").tz) == "Asia/Tokyo"
+    zoned = Zoned("Asia/Tokyo")
+    zoned.tz = None
+    assert str(zoned.tz) == "Europe/Berlin"
