@@ -1,0 +1,140 @@
+"""Where a worker's child enters: decodes a message that the main process accepted, and runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kombu.serialization import loads as loads_message
+from kombu.serialization import prepare_accept_content
+
+from taskq import states
+from taskq._state import current_app
+from taskq.app.context import Context
+from taskq.app.trace.failures import TraceInfo
+from taskq.app.trace.outcome import FAILED, KINDS, OK, Outcome
+from taskq.app.trace.tracer import Tracer
+from taskq.app.trace.usercode import in_user_code
+from taskq.exceptions import InvalidTaskError
+from taskq.utils.nodenames import gethostname
+
+__all__ = (
+    "Outcome",
+    "decode_body",
+    "execute_task",
+    "in_user_code",
+    "reset_worker_optimizations",
+    "setup_worker_optimizations",
+)
+
+FAILURE = states.FAILURE
+
+
+class _Worker:
+    """What this process needs to execute the messages its main process hands over."""
+
+    __slots__ = ("accept", "app", "hostname", "tasks", "tracers")
+
+    def __init__(self, app: Any, hostname: str) -> None:
+        self.app = app
+        self.hostname = hostname
+        self.tasks = app.tasks
+        self.tracers: dict[str, Tracer] = {}
+        self.accept = prepare_accept_content(app.conf.accept_content)
+
+    def tracer_for(self, name: str) -> Tracer:
+        """Return the tracer of a task, made on first use."""
+        tracer = self.tracers.get(name)
+        if tracer is None:
+            task = self.tasks[name]
+            tracer = self.tracers[name] = Tracer(name, task, app=self.app, hostname=self.hostname)
+        return tracer
+
+
+_worker: _Worker | None = None
+
+
+def setup_worker_optimizations(app: Any, hostname: str | None = None) -> None:
+    """Prepare this process to execute the tasks of one app.
+
+    - hostname: node name of the worker, what tasks see as ``request.hostname``.
+    """
+    global _worker
+    hostname = hostname or gethostname()
+    app.set_current()
+    app.set_default()
+    app.finalize(auto=True)
+    _worker = _Worker(app, hostname)
+
+
+def reset_worker_optimizations(app: Any = current_app) -> None:
+    """Undo `setup_worker_optimizations`."""
+    global _worker
+    _worker = None
+
+
+def execute_task(payload: tuple[Any, ...]) -> Outcome:
+    """Decode and run one message that the main process accepted.
+
+    - payload: name, id, headers, body, content type, content encoding, delivery info, properties.
+
+    Never raises for what a task or a message does; SystemExit and KeyboardInterrupt pass.
+    """
+    worker = _worker
+    if worker is None:
+        raise RuntimeError("execute_task needs setup_worker_optimizations(app) to be called first")
+    name, task_id, headers, body, content_type, encoding, delivery_info, properties = payload
+    tracer = worker.tracer_for(name)
+    try:
+        args, kwargs, embed = decode_body(body, content_type, encoding, worker.accept)
+    except Exception as exc:
+        return _undecodable(tracer, task_id, headers, exc)
+    request = {
+        **headers,
+        **(embed or {}),
+        "properties": properties,
+        "reply_to": properties.get("reply_to"),
+        "correlation_id": properties.get("correlation_id"),
+        "hostname": worker.hostname,
+        "delivery_info": delivery_info,
+        "is_eager": False,
+    }
+    limits = headers.get("timelimit")
+    if limits:
+        request["time_limit"], request["soft_time_limit"] = limits
+    retval, failure, runtime, retstr = tracer(task_id, args, kwargs, request)
+    if failure is None:
+        return Outcome(OK, retstr, runtime)
+    return Outcome(KINDS.get(failure.state, FAILED), retval, runtime)
+
+
+def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tuple[Any, Any, Any]:
+    """Return args, kwargs and the embedded links of a protocol 2 body.
+
+    Compressed bodies were decompressed when the message was received. A body that is a mapping
+    is protocol 1's, under protocol 2's headers.
+
+    Raises ContentDisallowed, DecodeError, or InvalidTaskError when it isn't such a body.
+    """
+    if isinstance(body, bytes | str | memoryview):
+        body = loads_message(body, content_type, encoding, accept=accept)
+    if isinstance(body, Mapping):
+        embed = {name: body.get(name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        return body.get("args", ()), body.get("kwargs", {}), embed
+    try:
+        args, kwargs, embed = body
+    except (TypeError, ValueError) as exc:
+        raise InvalidTaskError(
+            f"Task message body must be [args, kwargs, embed], not {type(body).__name__}"
+        ) from exc
+    return args, kwargs, embed
+
+
+def _undecodable(
+    tracer: Tracer, task_id: str, headers: Mapping[str, Any], exc: Exception
+) -> Outcome:
+    """A message whose body can't be read: fails visibly under its id."""
+    request = Context(headers, args=(), kwargs={}, called_directly=False)
+    failure = TraceInfo(FAILURE, exc)
+    einfo = failure.handle_error_state(tracer.task, request)
+    return Outcome(FAILED, einfo, 0.0)
