@@ -11,7 +11,7 @@ import os
 import signal
 import uuid
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,17 +21,32 @@ import pytest
 from taskq import _state
 from tests import services
 
+IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
+
 # A shell that starts the tests in its background has them ignore SIGINT, and their processes too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """In CI a skipped test is one that nobody runs: it fails, unless it is of a long form."""
+    report = yield
+    if IN_CI and report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        if "TASKQ_CHAOS=long" not in reason:
+            report.outcome = "failed"
+            report.longrepr = f"CI must run every test, and this one was skipped: {reason}"
+    return report
+
 
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
     "taskq", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("taskq")
-
-IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 
 def _require(start: Callable[[], Iterator[str]]) -> Iterator[str]:

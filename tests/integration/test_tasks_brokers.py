@@ -147,8 +147,6 @@ def test_a_running_task_is_revoked_by_stamp(project, proj):
 
 
 def test_a_deferred_task_is_revoked_when_it_comes_back(make_project, urls):
-    if urls.name == "amqp":
-        pytest.skip("RabbitMQ's messages stay with the worker")
     project = make_project(CODE, broker=urls.broker, backend=urls.backend)
     proj = project.proj
     with project.worker("-c", "1"):

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,24 @@ from taskq.transport.sqlite.options import parse_url
 from taskq.transport.sqlite.schema import APPLICATION_ID
 from tests.unit.transport.sqlite.support import Connect, bodies, publish
 
-as_root = pytest.mark.skipif(os.geteuid() == 0, reason="root may write everything")
+#: User id of nobody in particular.
+NOBODY = 65534
+
+
+@pytest.fixture
+def as_anyone(tmp_path: Path) -> Iterator[None]:
+    """Be an ordinary user, who may use ``tmp_path`` but not write everything as root may."""
+    if os.geteuid() != 0:
+        yield
+        return
+    for directory in (tmp_path, *tmp_path.parents[:3]):
+        directory.chmod(directory.stat().st_mode | 0o011)
+    os.chown(tmp_path, NOBODY, NOBODY)
+    os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
 
 
 def send(url: str, **options: Any) -> None:
@@ -116,7 +134,7 @@ def test_a_damaged_database_is_not_tried_again(connect: Connect, url: str, tmp_p
     assert DatabaseCorrupt not in Connection(url).recoverable_connection_errors
 
 
-@as_root
+@pytest.mark.usefixtures("as_anyone")
 def test_a_read_only_file(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/broker.db"
     send(url)
