@@ -268,6 +268,13 @@ class BackendCore(ResultCodec):
         )
         return encoded
 
+    def store_ahead(self, task_id: str, result: Any, request: Any = None) -> bool:
+        """Send a SUCCESS to the store without awaiting the answer, as `taskq.backends.ahead` says.
+
+        Returns False, with nothing sent, from stores that can't.
+        """
+        return False
+
     def _store_result(
         self,
         task_id: str,

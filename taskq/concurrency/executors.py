@@ -12,6 +12,8 @@ from typing import Any
 
 from kombu.utils.imports import symbol_by_name
 
+from taskq.backends.ahead import Ahead
+
 #: The production executor.
 EXECUTE_TASK = "taskq.app.trace:execute_task"
 
@@ -28,13 +30,15 @@ class Executor:
     outcome: Callable[[int, Any, float], Any]
     #: Whether the interpreter is inside the user's function right now; signals only interrupt that.
     in_user_code: Callable[[], bool]
+    #: Where the function's stores say that they have answers outstanding.
+    ahead: Ahead
 
 
 def load_executor(name: str) -> Executor:
     """Return the executor called ``"package.module:function"``.
 
     Its module must also hold ``Outcome``; it may hold ``in_user_code()``, without which the
-    whole call counts as user code.
+    whole call counts as user code, and ``ahead``.
     """
     execute = symbol_by_name(name)
     module = sys.modules[execute.__module__]
@@ -43,6 +47,7 @@ def load_executor(name: str) -> Executor:
         execute=execute,
         outcome=module.Outcome,
         in_user_code=getattr(module, "in_user_code", _always),
+        ahead=getattr(module, "ahead", None) or Ahead(),
     )
 
 

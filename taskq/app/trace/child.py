@@ -15,11 +15,13 @@ from taskq.app.trace.failures import TraceInfo
 from taskq.app.trace.outcome import FAILED, KINDS, OK, Outcome
 from taskq.app.trace.tracer import Tracer
 from taskq.app.trace.usercode import in_user_code
+from taskq.backends.ahead import ahead
 from taskq.exceptions import InvalidTaskError
 from taskq.utils.nodenames import gethostname
 
 __all__ = (
     "Outcome",
+    "ahead",
     "decode_body",
     "execute_task",
     "in_user_code",

@@ -20,6 +20,7 @@ from taskq.app.trace.failures import TraceInfo, get_actual_ignore_result, traceb
 from taskq.app.trace.links import send_links
 from taskq.app.trace.outcome import IGNORED, REJECTED, RETRY
 from taskq.app.trace.policy import LOG_IGNORED, LOG_SUCCESS, get_task_name
+from taskq.backends.ahead import ahead
 from taskq.exceptions import BackendGetMetaError, Ignore, Reject, Retry
 from taskq.result import AsyncResult
 from taskq.utils.log import get_logger
@@ -62,6 +63,7 @@ class Plan:
         "on_success",
         "propagate",
         "resultrepr_maxsize",
+        "stores_ahead",
         "task",
         "track_started",
     )
@@ -101,6 +103,11 @@ class Plan:
             and task.acks_late
             and app.conf.worker_deduplicate_successful_tasks
             and task.backend.persistent
+        )
+
+        #: Nothing of the task's looks at its result before the pool is told about it.
+        self.stores_ahead = not (
+            eager or self.on_success or self.after_return or self.loader_cleanup
         )
 
     @property
@@ -151,12 +158,25 @@ class Plan:
         """
         if request.callbacks or request.chain:
             send_links(self.app, uuid, retval, request)
+        if self.stores_ahead and ahead.allowed and self._stored_ahead(uuid, retval, request):
+            return
         task = self.task
         store = not get_actual_ignore_result(task, request) and (
             not self.eager or bool(task.store_eager_result)
         )
         if store or request.chord is not None:
             self.backend.mark_as_done(uuid, retval, request, store)
+
+    def _stored_ahead(self, uuid: str, retval: Any, request: Context) -> bool:
+        """Send the result without waiting; False if that must not or can't be."""
+        return (
+            request.chord is None
+            # Receivers may look at the result, which is to be stored then.
+            and not signals.task_success.receivers
+            and not signals.task_postrun.receivers
+            and not get_actual_ignore_result(self.task, request)
+            and self.backend.store_ahead(uuid, retval, request)
+        )
 
     def succeeded(
         self,

@@ -18,6 +18,10 @@ from redis import ConnectionPool, Redis, exceptions
 
 from taskq import states
 from taskq.backends.base import KeyValueStoreBackend
+from taskq.backends.core import BackendCore
+from taskq.backends.marking import TaskMarking
+from taskq.backends.redis.ahead import LARGEST as LARGEST_AHEAD
+from taskq.backends.redis.ahead import AheadWriter
 from taskq.backends.redis.chords import ChordCounter
 from taskq.backends.redis.parameters import default_parameters, parameters_from_url
 from taskq.backends.redis.scripts import backend_script
@@ -153,6 +157,8 @@ class RedisBackend(KeyValueStoreBackend):
         super()._after_fork()
         if "_wires" in self.__dict__:
             self._wires.after_fork()
+        if "_ahead" in self.__dict__:
+            self._ahead.after_fork()
 
     def as_uri(self, include_password: bool = False) -> str:
         """Return the URL of the server, without options and password unless asked for them."""
@@ -274,22 +280,71 @@ class RedisBackend(KeyValueStoreBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
+        meta = self._encoded_meta(task_id, result, state, traceback, request)
+        self._set_with_state(self.get_key_for_task(task_id), meta, state)
+        return result
+
+    def _encoded_meta(
+        self, task_id: str, result: Any, state: str, traceback: Any, request: Any
+    ) -> bytes:
         meta = self._get_result_meta(
             result=result, state=state, traceback=traceback, request=request
         )
         meta["task_id"] = bytes_to_str(task_id)
-        self._set_with_state(self.get_key_for_task(task_id), self.encode(meta), state)
-        return result
+        return _checked(self.encode(meta))
 
     def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
         """Store the meta of a task, unless it has succeeded already."""
-        arguments: list[Argument] = [_checked(value), self._seconds_to_keep(state)]
+        arguments: list[Argument] = [value, self._seconds_to_keep(state)]
         stored = self.run(backend_script("store"), [key], arguments)
         while isinstance(stored, bytes):
             # In a form that the script can't read: compressed, or of another serializer.
             if self.decode(stored)["status"] == states.SUCCESS:
                 return
             stored = self.run(backend_script("store"), [key], [*arguments, stored])
+
+    def store_ahead(self, task_id: str, result: Any, request: Any = None) -> bool:
+        """Send a SUCCESS without awaiting the answer; False where a subclass stores otherwise."""
+        if not self._stores_ahead:
+            return False
+        state = states.SUCCESS
+        encoded = self.encode_result(result, state)
+        meta = self._encoded_meta(task_id, encoded, state, None, request)
+        key = self.get_key_for_task(task_id)
+        if len(meta) > LARGEST_AHEAD:
+            self.store_success(key, meta)
+        else:
+            self._ahead.write(key, meta, int(self.expires or 0))
+        return True
+
+    def store_success(self, key: bytes, meta: bytes) -> None:
+        """Store the meta of a task that has succeeded. Raises BackendStoreError if that fails."""
+        self._ensure_retryable(
+            self._set_with_state,
+            key,
+            meta,
+            states.SUCCESS,
+            fallback_exc=lambda msg: BackendStoreError(
+                msg, task_id=self._strip_prefix(key), state=states.SUCCESS
+            ),
+            fallback_msg="failed to store result on the backend",
+        )
+
+    @cached_property
+    def _stores_ahead(self) -> bool:
+        """Whether results take the way they take here, and a connection more may be held."""
+        ways = {
+            "store_result": BackendCore,
+            "_store_result": RedisBackend,
+            "_set_with_state": RedisBackend,
+            "mark_as_done": TaskMarking,
+        }
+        mine = all(getattr(type(self), name) is getattr(cls, name) for name, cls in ways.items())
+        return mine and not self.max_connections
+
+    @cached_property
+    def _ahead(self) -> AheadWriter:
+        return AheadWriter(self, self._wires.make())
 
     def _seconds_to_keep(self, state: str) -> int:
         """Return how long a meta in this state is kept; 0 for ever."""

@@ -69,6 +69,7 @@ def run_child(config: ChildConfig, sock: socket.socket, page: Page) -> NoReturn:
         child = ChildLoop(config, sock, page, interrupts)
         child.announce()
         exitcode = child.serve()
+        child.settle()
         _leave(config, exitcode)
         interrupts.die_if_told()
     except BaseException:
@@ -104,10 +105,11 @@ class ChildLoop:
         slots, interrupts = self._page.slots, self._interrupts
         dumps, send, version = marshal.dumps, self._send, frames.MARSHAL_VERSION
         unlimited = self._config.max_tasks is None and self._memory is None
-        plain, leaving = frames.PLAIN, 0
+        plain, early, leaving = frames.PLAIN, frames.EARLY, 0
+        ahead = self._executor.ahead
         while not leaving:
             try:
-                packet = receive_packet(sock)
+                packet = self._next_or_settle() if ahead.unsettled else receive_packet(sock)
             except LostFile as exc:
                 send(encode_escaped(exc.seq, exc, 0))
                 continue
@@ -118,10 +120,12 @@ class ChildLoop:
             if packet is None:
                 return 0
             seq, kind, payload = packet
-            if kind != frames.EARLY:
+            # An acknowledgement that is still to come says that the result is stored.
+            ahead.allowed = bool(kind & early)
+            if kind != early:
                 if kind == frames.STOP:
                     return 0
-                if not kind & frames.EARLY and self._is_orphan():
+                if not kind & early and self._is_orphan():
                     # The broker delivers it again, to a worker that can acknowledge it.
                     continue
             slots[BEGUN] = interrupts.running = seq
@@ -153,6 +157,18 @@ class ChildLoop:
                 reply = self._encode_ended(seq, outcome, leaving)
             send(reply)
         return 0
+
+    def settle(self) -> None:
+        """Wait until the results are stored that were written ahead."""
+        self._executor.ahead.settle()
+
+    def _next_or_settle(self) -> tuple[int, int, Any] | None:
+        """Return the next packet; before waiting for one, settle."""
+        try:
+            return receive_packet(self._socket, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            self.settle()
+        return receive_packet(self._socket)
 
     def _call(self, payload: tuple[Any, ...]) -> Any:
         """Run a plain callable of ``apply_async()``."""

@@ -94,14 +94,19 @@ class Wire:
         self.last_used = time.monotonic()
         _notice_dead_peer(self._sock)
 
-    def reopen_if_closed(self) -> None:
-        """Connect anew when the server has closed the connection while nobody used it."""
+    def reopen_if_closed(self) -> bool:
+        """Connect anew when the server has closed the connection while nobody used it.
+
+        Returns whether the connection is a new one.
+        """
         idle = self._sock is not None and time.monotonic() - self.last_used > IDLE_CHECK
         if idle and readable(self._sock):
             # Nobody waits for a reply: what can be read is the end of the connection.
             self.close()
-        if self._sock is None:
-            self.open()
+        if self._sock is not None:
+            return False
+        self.open()
+        return True
 
     def send(self, data: bytes) -> None:
         """Write commands. Raises ConnectionError or TimeoutError; the connection is closed then."""
@@ -151,6 +156,14 @@ class Wire:
     def call_many(self, data: bytes, count: int) -> list[Any]:
         """Write *count* commands and return their replies. Raises the first error among them."""
         self.send(data)
+        replies = self.replies(count)
+        for reply in replies:
+            if isinstance(reply, ErrorReply):
+                raise self.error(reply)
+        return replies
+
+    def replies(self, count: int) -> list[Any]:
+        """Wait for the replies of *count* commands that were sent; errors are among them."""
         replies: list[Any] = []
         while len(replies) < count:
             for reply in self.receive():
@@ -158,9 +171,6 @@ class Wire:
                     replies.append(reply)
                 elif self.on_push is not None:
                     self.on_push(reply)
-        for reply in replies:
-            if isinstance(reply, ErrorReply):
-                raise self.error(reply)
         return replies
 
     def error(self, reply: ErrorReply) -> exceptions.RedisError:
