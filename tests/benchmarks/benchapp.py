@@ -3,8 +3,13 @@
 `BENCH_BROKER` and `BENCH_BACKEND` are URLs; without a backend results are ignored.
 """
 
+import json
 import os
+import time
 from importlib import import_module
+from pathlib import Path
+
+from benchcpu import group_cpu
 
 Celery = import_module(os.environ.get("BENCH_PACKAGE", "taskq")).Celery
 
@@ -25,12 +30,41 @@ def noop():
     """Do nothing."""
 
 
-@app.task(acks_late=True)
-def noop_late():
-    """Do nothing, acknowledged afterwards."""
-
-
 @app.task
 def add(x, y):
     """Return a sum."""
     return x + y
+
+
+@app.task
+def total(numbers):
+    """Return the sum of a list."""
+    return sum(numbers)
+
+
+@app.task
+def nap(seconds, log):
+    """Sleep, and note in a file from when to when."""
+    started = time.monotonic()
+    time.sleep(seconds)
+    line = f"{seconds} {started} {time.monotonic()}\n".encode()
+    file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.write(file, line)
+    os.close(file)
+
+
+@app.task
+def take(data):
+    """Take an argument of any size."""
+
+
+@app.task(ignore_result=True)
+def mark(path):
+    """Write down the time, and the processor time of this worker's processes so far."""
+    text = json.dumps({"at": time.monotonic(), "cpu": group_cpu(os.getpgrp())})
+    Path(f"{path}.new").write_text(text)
+    Path(f"{path}.new").rename(path)
+
+
+for number in range(int(os.environ.get("BENCH_TASKS", "0"))):
+    app.task(name=f"benchapp.noop_{number}")(lambda: None)

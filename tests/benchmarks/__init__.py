@@ -1,0 +1,1 @@
+"""taskq measured beside Celery and other task queues: ``python -m tests.benchmarks``."""

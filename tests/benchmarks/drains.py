@@ -1,0 +1,70 @@
+"""Workers that find a full queue: tasks per second, and what a task costs the processor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tests.benchmarks.rows import Figures
+from tests.benchmarks.sides import Side
+
+#: Messages for about half a second of work and more.
+COUNTS = {"taskq": 12_000, "celery": 1_500}
+WORKER = ("-c", "2")
+
+
+def drain(
+    side: Side,
+    *options: str,
+    task: str = "noop",
+    count: int | None = None,
+    number: int = 1,
+    **fill: object,
+) -> Figures:
+    """Return tasks/s and processor microseconds per task of workers that find a full queue.
+
+    - options: of the worker.
+    - task, fill: as `benchclient.fill` takes them.
+    - number: how many workers.
+    """
+    count = count or COUNTS[side.package]
+    begin, end = side.path("begin"), side.path("end")
+    side.fill(task, count, begin=begin, end=end, **fill)
+    with side.workers(*WORKER, *options, number=number):
+        first, last = side.await_mark("begin"), side.await_mark("end")
+    return {
+        "rate": count / (last["at"] - first["at"]),
+        "cpu": (last["cpu"] - first["cpu"]) / count * 1e6,
+    }
+
+
+def add_call(side: Side, *options: str, count: int | None = None) -> Figures:
+    """As `drain`, with tasks that have arguments and a result."""
+    return drain(side, *options, task="add", args=[1, 2], count=count)
+
+
+def cost(
+    side: Side, *options: str, children: int = 2, number: int = 1, count: int = 8_000, **fill: int
+) -> float:
+    """Return the processor microseconds per task of workers that are up when tasks come."""
+    with side.workers(*options, "-c", str(children), number=number) as group:
+        side.warm_up(group, calls=50 * number)
+        begin, end = side.path("begin"), side.path("end")
+        side.fill("noop", count, begin=begin, end=end, **fill)
+        first, last = side.await_mark("begin"), side.await_mark("end")
+    return (last["cpu"] - first["cpu"]) / count * 1e6
+
+
+def scale(make: Callable[[], Side]) -> Figures:
+    """Return how much more a task costs on large installations than on a small one.
+
+    - make: makes a side with empty queues.
+    """
+    small = cost(make())
+    queues, tasks = 200, 10_000
+    names = ",".join(["bench-taskq", *(f"bench-taskq-{number}" for number in range(queues))])
+    return {
+        "children": cost(make(), children=24) / small,
+        "workers": cost(make(), children=2, number=8) / small,
+        "queues": cost(make(), "-Q", names, queues=queues) / small,
+        "tasks": cost(make().with_options(BENCH_TASKS=tasks), variants=tasks) / small,
+    }
