@@ -14,10 +14,9 @@ from functools import cached_property, partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
-from billiard.exceptions import WorkerLostError
 
 from taskq.concurrency.executors import EXECUTE_TASK, Executor, load_executor
-from taskq.concurrency.jobs import Job, RunningJob, exception_info, original
+from taskq.concurrency.jobs import Job, RunningJob, escaped, exception_info, original
 from taskq.exceptions import WorkerShutdown, WorkerTerminate
 from taskq.utils.timer2 import Timer
 
@@ -42,8 +41,8 @@ def apply_target(
 
     Parameters:
         target: what to call, with ``args`` and ``kwargs``.
-        callback: called with the return value, or with an ExceptionInfo of a WorkerLostError
-            when a BaseException that is no Exception came out (``SystemExit`` of a task).
+        callback: called with the return value, or with an ExceptionInfo when a
+            BaseException that is no Exception came out (see `escaped`).
         accept_callback: called first, with the pid and the monotonic time.
         pid: the pid to report; ``getpid()`` when None.
         propagate: exceptions that are the caller's business even so.
@@ -60,8 +59,7 @@ def apply_target(
     except BaseException as exc:
         if propagate and isinstance(exc, propagate):
             raise
-        lost = WorkerLostError(repr(exc)).with_traceback(exc.__traceback__)
-        value = exception_info(lost)
+        value = exception_info(escaped(exc))
     if callback is not None:
         callback(value)
 

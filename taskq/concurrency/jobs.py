@@ -226,15 +226,27 @@ class CallJob:
             logger.error("Call %r failed: %r", self, info.exception)
 
 
-def escaped(exc: BaseException) -> Exception:
+def escaped(exc: BaseException) -> BaseException:
     """Return what a job is told when the executor itself raised ``exc``.
 
-    SystemExit and its like become WorkerLostError, so that nobody takes them for their own.
+    A task that calls ``sys.exit`` or is interrupted ends its worker process in spirit: that is
+    a WorkerLostError, so that nobody takes the exception for their own.
     """
-    if isinstance(exc, Exception):
+    if isinstance(exc, SystemExit):
+        how = f"exitcode {exit_status(exc)}"
+    elif isinstance(exc, KeyboardInterrupt):
+        how = "KeyboardInterrupt"
+    else:
         return exc
-    lost: Exception = WorkerLostError(repr(exc)).with_traceback(exc.__traceback__)
-    return lost
+    lost: BaseException = WorkerLostError(f"Worker exited prematurely: {how}.")
+    return lost.with_traceback(exc.__traceback__)
+
+
+def exit_status(exc: SystemExit) -> int:
+    """Return the exit status that ``exc`` gives a process."""
+    if exc.code is None:
+        return 0
+    return exc.code if isinstance(exc.code, int) else 1
 
 
 def original(exc: Any) -> BaseException:

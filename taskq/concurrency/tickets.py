@@ -30,7 +30,7 @@ class Ticket:
         #: Whether a hard time limit ended it: the job was told so, and hears nothing else.
         self.limit_hit = False
         #: What the executor raised instead of returning an outcome.
-        self.raised: Exception | None = None
+        self.raised: BaseException | None = None
 
 
 def claim(ticket: Ticket) -> bool:

@@ -85,7 +85,7 @@ def test_green_pools(library: str) -> None:
         "soft": ["soft", ["dispatched", "started", "soft limit 0.1", "outcome"]],
         "hard": ["dispatched", "started", "hard limit 0.1"],
         "error": "no",
-        "exit": "SystemExit(3)",
+        "exit": "Worker exited prematurely: exitcode 3.",
         "running": 2,
         "killed": ["Terminated(15)", 0],
         "call": [3, 1],

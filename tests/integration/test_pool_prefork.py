@@ -65,12 +65,12 @@ def test_a_task_that_raises_reports_the_exception(pool: TaskPool) -> None:
     assert str(job.error) == "no"
 
 
-def test_system_exit_of_a_task_loses_it_and_not_the_child(make_pool: MakePool) -> None:
+def test_system_exit_of_a_task_loses_it_and_ends_the_child(make_pool: MakePool) -> None:
     pool = make_pool(1)
     job, after = RecordingJob("system_exit", (3,)), RecordingJob("pid")
     run(pool, job, after)
-    assert "SystemExit(3)" in str(job.lost)
-    assert after.pids == job.pids
+    assert "exitcode 3." in str(job.lost)
+    assert after.pids != job.pids
 
 
 def test_many_jobs_all_end_once(pool: TaskPool) -> None:

@@ -85,7 +85,7 @@ def test_failures_and_system_exits(pool: TaskPool) -> None:
     failing, leaving = RecordingJob("fail", ("no",)), RecordingJob("system_exit", (3,))
     run(pool, failing, leaving)
     assert str(failing.error) == "no"
-    assert "SystemExit(3)" in str(leaving.lost)
+    assert "exitcode 3." in str(leaving.lost)
 
 
 def test_follows_a_hub_and_wakes_it(pool: TaskPool) -> None:

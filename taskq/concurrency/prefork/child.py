@@ -18,17 +18,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
-from billiard.exceptions import WorkerLostError
 from billiard.pool import MaybeEncodingError
 
 from taskq.concurrency.executors import Executor, load_executor
-from taskq.concurrency.jobs import FAILED, OK, escaped, exception_info
+from taskq.concurrency.jobs import FAILED, OK, escaped, exception_info, exit_status
 from taskq.concurrency.prefork import frames, identity
 from taskq.concurrency.prefork.channel import LostFile, enter_child, receive_packet
 from taskq.concurrency.prefork.initializer import process_destructor, process_initializer
 from taskq.concurrency.prefork.interrupts import Interrupts
 from taskq.concurrency.prefork.memory import MemoryLimit
 from taskq.concurrency.prefork.page import BEGUN, Page
+from taskq.utils.serialization import get_pickleable_exception
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ class ChildLoop:
         slots, interrupts = self._page.slots, self._interrupts
         dumps, send, version = marshal.dumps, self._send, frames.MARSHAL_VERSION
         unlimited = self._config.max_tasks is None and self._memory is None
-        plain, early, leaving = frames.PLAIN, frames.EARLY, 0
+        plain, early, leaving, exitcode = frames.PLAIN, frames.EARLY, 0, 0
         ahead = self._executor.ahead
         while not leaving:
             try:
@@ -147,6 +147,8 @@ class ChildLoop:
             if not unlimited:
                 leaving = self._leaving()
             if raised is not None:
+                if isinstance(raised, SystemExit):
+                    leaving, exitcode = frames.LEAVING, exit_status(raised)
                 reply = encode_escaped(seq, raised, leaving)
             elif outcome.kind == OK:
                 try:
@@ -156,7 +158,7 @@ class ChildLoop:
             else:
                 reply = self._encode_ended(seq, outcome, leaving)
             send(reply)
-        return 0
+        return exitcode
 
     def settle(self) -> None:
         """Wait until the results are stored that were written ahead."""
@@ -235,14 +237,10 @@ class ChildLoop:
 
 def encode_escaped(seq: int, exc: BaseException, leaving: int) -> bytes:
     """Return the packet for a task that ended by an exception out of the executor itself."""
-    logger.error("The execution of job %d failed: %r", seq, exc, exc_info=exc)
-    exc = escaped(exc)
-    try:
-        pickled = pickle.dumps(exc)
-        pickle.loads(pickled)
-    except Exception:
-        # Not every exception survives; its text does.
-        pickled = pickle.dumps(WorkerLostError(repr(exc)))
+    # What a task's own code let through is logged by the main process.
+    level = logging.ERROR if isinstance(exc, Exception) else logging.DEBUG
+    logger.log(level, "The execution of job %d failed: %r", seq, exc, exc_info=exc)
+    pickled = pickle.dumps(get_pickleable_exception(escaped(exc)))
     return frames.encode_reply(seq, frames.ESCAPED | leaving, pickled, 0.0)
 
 

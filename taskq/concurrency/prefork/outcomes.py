@@ -19,6 +19,7 @@ from taskq.concurrency.jobs import FAILED, exception_info
 from taskq.concurrency.prefork import frames
 from taskq.concurrency.prefork.children import NEVER, Child
 from taskq.concurrency.prefork.dispatch import Dispatcher
+from taskq.utils.serialization import get_pickled_exception
 
 logger = logging.getLogger(__name__)
 
@@ -133,7 +134,7 @@ class OutcomeReader:
             return self._outcome(0, value, runtime)
         try:
             if kind & ~frames.LEAVING == frames.ESCAPED:
-                return Escaped(pickle.loads(value))
+                return Escaped(get_pickled_exception(pickle.loads(value)))
             return pickle.loads(value)
         except Exception as exc:
             lost = LostOutcome(

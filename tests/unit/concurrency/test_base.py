@@ -122,4 +122,4 @@ def test_apply_target_raises_exceptions_and_reports_the_rest() -> None:
         apply_target(fail, (SystemExit(),), callback=values.append, propagate=(SystemExit,))
     assert values == []
     apply_target(fail, (SystemExit(3),), callback=values.append)
-    assert "SystemExit(3)" in str(values[0].exception)
+    assert "exitcode 3." in str(values[0].exception)

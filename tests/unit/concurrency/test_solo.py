@@ -78,7 +78,7 @@ def test_system_exit_of_a_task_does_not_end_the_worker(pool: TaskPool) -> None:
     job = RecordingJob("system_exit", (3,))
     pool.submit(job)
     pool.flush()
-    assert "SystemExit(3)" in str(job.lost)
+    assert "exitcode 3." in str(job.lost)
 
 
 def test_shutdown_of_the_worker_passes_through_a_task(
