@@ -248,6 +248,11 @@ _beat = _group("Embedded Beat Options")
     type=click.IntRange(0, 65535),
     help="Port for HTTP probes: /livez (the loop turns) and /readyz (tasks are taken).",
 )
+@_feature(
+    "--health-timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds without a turn of the loop after which the worker counts as dead; 30.",
+)
 @_feature("--health-host", help="Address that --health-port listens on; all if not given.")
 @_feature("--autoscale", type=AUTOSCALE, help="Vary the number of processes, as max,min.")
 @_beat("-B", "--beat", type=CELERY_BEAT, is_flag=True, help="Run beat inside this worker.")

@@ -10,25 +10,16 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
-from taskq import bootsteps
-from taskq.bootsteps import RUN
-from taskq.concurrency.solo import TaskPool as SoloPool
 from taskq.utils.log import get_logger
-from taskq.worker.components import Hub, Pool
-from taskq.worker.state import active_requests
+from taskq.worker.liveness import INTERVAL, LivenessStep
 
 __all__ = ("HealthProbe",)
 
 logger = get_logger("celery.worker")
 
-#: Seconds between two turns of the loop at least, and between two touches of the file.
-INTERVAL = 1.0
-#: Seconds without a turn after which the loop counts as stuck.
-STUCK_AFTER = 30.0
 #: Seconds that a client may take to send its request, which is read up to so many bytes.
 REQUEST_TIMEOUT, REQUEST_SIZE = 1.0, 4096
 
@@ -45,12 +36,10 @@ def _close_in_child() -> None:
 os.register_at_fork(after_in_child=_close_in_child)
 
 
-class HealthProbe(bootsteps.StartStopStep):
+class HealthProbe(LivenessStep):
     """Answers probes while the worker runs."""
 
     label = "Health"
-    conditional = True
-    requires = (Hub, Pool)
 
     def __init__(
         self,
@@ -58,21 +47,17 @@ class HealthProbe(bootsteps.StartStopStep):
         health_file: str | None = None,
         health_port: int | None = None,
         health_host: str | None = None,
+        health_timeout: float | None = None,
         **kwargs: Any,
     ) -> None:
         self.enabled = bool(health_file or health_port is not None)
         self.path = Path(health_file) if health_file else None
         self.address = (health_host or "", health_port) if health_port is not None else None
-        self.worker = w
-        self._turned = time.monotonic()
+        if health_timeout is not None:
+            self.stuck_after = health_timeout
         self._stopped = threading.Event()
         self._socket: socket.socket | None = None
-        self._timer_entry: Any = None
         super().__init__(w, **kwargs)
-
-    def create(self, w: Any) -> Any:
-        """Return the step; it begins with the worker."""
-        return self
 
     def start(self, w: Any) -> None:
         """Begin to answer. Raises OSError where the port is taken or the file is not writable."""
@@ -83,14 +68,7 @@ class HealthProbe(bootsteps.StartStopStep):
             self._socket.settimeout(INTERVAL)
             _listening.add(self._socket)
             logger.info("Health: listening on port %s", self._socket.getsockname()[1])
-        self._turned = time.monotonic()
         threading.Thread(target=self._serve, name="taskq-health", daemon=True).start()
-
-    def register_with_event_loop(self, w: Any, hub: Any) -> None:
-        """Note every turn of the loop."""
-        if self._timer_entry is not None:  # the loop starts again with each connection
-            self._timer_entry.cancel()
-        self._timer_entry = hub.timer.call_repeatedly(INTERVAL, self._note_turn)
 
     def stop(self, w: Any) -> None:
         """Answer no more, and remove the file."""
@@ -104,29 +82,6 @@ class HealthProbe(bootsteps.StartStopStep):
     def terminate(self, parent: Any) -> None:
         """As `stop`."""
         self.stop(parent)
-
-    def live(self) -> bool:
-        """Return whether the loop turns, or has a reason not to.
-
-        Such as having no connection to wait on, or running a task itself (the solo pool).
-        """
-        if time.monotonic() - self._turned < STUCK_AFTER or not self.connected():
-            return True
-        return isinstance(self.worker.pool, SoloPool) and bool(active_requests)
-
-    def ready(self) -> bool:
-        """Return whether tasks are taken from the broker."""
-        consumer = self.worker.consumer
-        running = consumer is not None and consumer.blueprint.state == RUN
-        return running and self.connected() and self.live()
-
-    def connected(self) -> bool:
-        """Return whether there is a connection that is consumed from."""
-        consumer = self.worker.consumer
-        return consumer is not None and bool(consumer.connection) and bool(consumer.task_consumer)
-
-    def _note_turn(self) -> None:
-        self._turned = time.monotonic()
 
     def _serve(self) -> None:
         while not self._stopped.is_set():

@@ -81,6 +81,7 @@ class WorkController:
             "taskq.worker.components:Consumer",
             "taskq.worker.autoscale:WorkerComponent",
             "taskq.worker.health:HealthProbe",
+            "taskq.worker.systemd:SystemdNotifier",
         }
 
     def __init__(self, app: Any = None, hostname: str | None = None, **kwargs: Any) -> None:

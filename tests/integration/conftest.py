@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,3 +44,33 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
     yield make
     for project in made:
         project.close()
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path, free_port: int) -> Iterator[Any]:
+    """A Redis server that the test may stop; gives its URL, and functions to start and stop it."""
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def start() -> None:
+        servers.append(
+            subprocess.Popen(
+                ["redis-server", "--port", str(free_port), "--save", "", "--appendonly", "yes",
+                 "--dir", str(tmp_path)],
+                stdout=subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+
+    def stop() -> None:
+        servers[-1].send_signal(signal.SIGTERM)
+        servers[-1].wait(10)
+
+    start()
+    yield f"redis://127.0.0.1:{free_port}/0", start, stop
+    stop()
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])

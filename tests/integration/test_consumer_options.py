@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import time
-from pathlib import Path
 
 import pytest
 
@@ -23,38 +20,6 @@ def late(seconds):
 def when():
     return time.time()
 """
-
-
-@pytest.fixture
-def own_redis(tmp_path: Path, free_port: int):
-    """A Redis server that the test may stop; gives its URL, and functions to start and stop it."""
-    servers = []
-
-    def start():
-        servers.append(
-            subprocess.Popen(
-                ["redis-server", "--port", str(free_port), "--save", "", "--appendonly", "yes",
-                 "--dir", str(tmp_path)],
-                stdout=subprocess.DEVNULL,
-            )
-        )  # fmt: skip
-
-    def stop():
-        servers[-1].send_signal(signal.SIGTERM)
-        servers[-1].wait(10)
-
-    start()
-    yield f"redis://127.0.0.1:{free_port}/0", start, stop
-    stop()
-
-
-@pytest.fixture
-def free_port():
-    import socket
-
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
 
 
 def prefetch_count(project):

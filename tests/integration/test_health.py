@@ -79,3 +79,57 @@ def test_the_port_is_free_once_the_worker_was_killed(make_project, sqlite_url, p
     time.sleep(0.2)
     with pytest.raises(OSError, match="refused"):
         socket.create_connection(("127.0.0.1", port), timeout=1)
+
+
+JAM = """
+from taskq.worker.control import control_command
+
+@control_command()
+def jam(state, seconds):
+    time.sleep(seconds)
+"""
+
+
+def test_a_loop_that_is_stuck_is_dead(make_project, sqlite_url, port):
+    project = make_project(JAM, broker=sqlite_url, backend=None)
+    alive = project.directory / "alive"
+    options = ("--health-port", str(port), "--health-file", str(alive), "--health-timeout", "1")
+    with project.worker("-c", "1", *options):
+        assert status(port, "livez") == 200
+        project.proj.app.control.broadcast("jam", arguments={"seconds": 8})
+        wait_until(lambda: status(port, "livez") == 503)
+        assert status(port, "readyz") == 503
+        touched = alive.stat().st_mtime
+        assert status(port, "livez") == 503
+        assert alive.stat().st_mtime == touched
+        wait_until(lambda: status(port, "livez") == status(port, "readyz") == 200)
+
+
+def test_a_broker_that_goes_away_makes_no_worker_dead(make_project, own_redis, port):
+    url, start, stop = own_redis
+    project = make_project("", broker=url, backend=None)
+    options = ("--health-port", str(port), "--health-timeout", "1")
+    with project.worker("-c", "1", *options) as worker:
+        assert status(port, "readyz") == 200
+        stop()
+        worker.wait_for_log("Trying again in")
+        until = time.monotonic() + 3
+        while time.monotonic() < until:
+            assert status(port, "livez") == 200
+            assert status(port, "readyz") == 503
+            time.sleep(0.1)
+        start()
+        wait_until(lambda: status(port, "readyz") == 200, timeout=40)
+
+
+def test_a_worker_that_runs_a_task_itself_lives(make_project, sqlite_url, port):
+    project = make_project(
+        "@app.task\ndef slow():\n    time.sleep(4)\n    return 1\n",
+        broker=sqlite_url,
+        backend=sqlite_url,
+    )
+    with project.worker("-P", "solo", "--health-port", str(port), "--health-timeout", "1"):
+        result = project.proj.slow.delay()
+        while not result.ready():
+            assert status(port, "livez") == 200
+            time.sleep(0.2)

@@ -63,6 +63,8 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
     timer: Any = None
     #: How often the consumer was restarted; -1 before it was started.
     restart_count = -1
+    #: Whether the loop runs: from when there is a connection until it is lost or closed.
+    consuming = False
     #: The timer's entry that sends AMQP heartbeats on the connection; None without.
     amqheartbeat_timer: Any = None
     _flush_scheduled = False
@@ -442,4 +444,8 @@ class Evloop(bootsteps.StartStopStep):
 
     def start(self, c: Any) -> None:
         """Run the loop."""
-        c.loop(*c.loop_args())
+        c.consuming = True
+        try:
+            c.loop(*c.loop_args())
+        finally:
+            c.consuming = False
