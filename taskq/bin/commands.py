@@ -27,6 +27,6 @@ COMMANDS = {
     "schedule": Row("taskq.bin.schedule:schedule", "Show and change stored periodic tasks."),
     "shell": Row("taskq.bin.shell:shell", "Start a Python shell with the app loaded."),
     "status": Row("taskq.bin.control:status", "Show which workers are online."),
-    "upgrade": Row("taskq.bin.upgrade:upgrade", "Give settings their new names."),
+    "upgrade": Row("taskq.bin.upgrade:upgrade", "Move a project from Celery, or rename settings."),
     "worker": Row("taskq.bin.worker:worker", "Start a worker."),
 }

@@ -1,23 +1,31 @@
-"""``taskq upgrade settings``: give the settings in a file their new names."""
+"""``taskq upgrade``: move a project from Celery, and give settings their new names."""
 
 from __future__ import annotations
 
 import difflib
-import io
 import shutil
 import tokenize
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from taskq.bin.base import CeleryCommand, CeleryOption, handle_preload_options
 from taskq.bin.errors import CommandError
+from taskq.contrib.upgrade.renaming import new_setting, prefixed_setting, renamed
+
+if TYPE_CHECKING:
+    from taskq.contrib.upgrade.project import FileChange
 
 __all__ = ("upgrade",)
 
 BACKUP_SUFFIX = ".orig"
+
+NO_LIBCST = (
+    "Rewriting a project needs the package 'libcst', which is not installed: "
+    "pip install taskq[upgrade]"
+)
 
 
 @click.group()
@@ -49,56 +57,81 @@ def settings(
     with tokenize.open(filename) as file:
         before, encoding = file.read(), file.encoding
     try:
-        after = renamed(before, _with_prefix if django or compat else _plain)
+        after = renamed(before, prefixed_setting if django or compat else new_setting)
     except (tokenize.TokenError, SyntaxError) as exc:
         raise CommandError(f"{filename} is not Python: {exc}") from exc
     if after == before:
         ctx.find_root().obj.echo("No changes needed: the settings have their new names.")
         return
-    click.echo(
-        "".join(
-            difflib.unified_diff(
-                before.splitlines(keepends=True),
-                after.splitlines(keepends=True),
-                filename,
-                f"{filename} (upgraded)",
-            )
-        ),
-        nl=False,
-    )
+    click.echo(_diff(filename, before, after), nl=False)
     if dry_run:
         return
-    if not no_backup:
-        click.echo(f"writing backup to {filename}{BACKUP_SUFFIX}...", err=True)
-        shutil.copy2(path, f"{filename}{BACKUP_SUFFIX}")
-    path.write_text(after, encoding=encoding, newline="")
+    _write(path, after, encoding, backup=not no_backup)
     click.echo("Changes to your settings have been made!", err=True)
 
 
-def renamed(source: str, new_name: Callable[[str], str | None]) -> str:
-    """Return Python source in which names are replaced; strings and comments stay.
+@upgrade.command(cls=CeleryCommand)
+@click.argument("paths", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@_option("-y", "--yes", is_flag=True, help="Write without asking.")
+@_option("--no-backup", is_flag=True, help=f"Keep no copies under the names FILE{BACKUP_SUFFIX}.")
+@_option("--dry-run", is_flag=True, help="Show what would change, and change nothing.")
+@click.pass_context
+def project(
+    ctx: click.Context, paths: tuple[Path, ...], yes: bool, no_backup: bool, dry_run: bool
+) -> None:
+    """Rewrite imports and settings of a project from Celery to taskq.
 
-    - new_name: returns the new name of a name, None to keep it.
-
-    Raises tokenize.TokenError or SyntaxError for what is not Python.
+    PATHS are Python files and directories, the current one if none is given. A diff is shown, and
+    nothing is written before you agree. Imports of Celery's modules become those of taskq's, as do
+    dotted names of its classes and functions in quotes; settings with old names get their new
+    ones. Names of tasks, queues and loggers stay.
     """
-    lines = source.splitlines(keepends=True)
-    # From the end, so that the columns of what comes before stay right.
-    for token in reversed(list(tokenize.generate_tokens(io.StringIO(source).readline))):
-        name = new_name(token.string) if token.type == tokenize.NAME else None
-        if name is not None:
-            row, start = token.start
-            line = lines[row - 1]
-            lines[row - 1] = f"{line[:start]}{name}{line[token.end[1] :]}"
-    return "".join(lines)
+    changes = _planned(paths or (Path(),))
+    for change in changes:
+        click.echo(_diff(str(change.path), change.before, change.after), nl=False)
+    remarks = [f"{c.path}:{line}: {text}" for c in changes for line, text in c.remarks]
+    for remark in remarks:
+        click.echo(f"{remark}: left as it is, change it by hand", err=True)
+    changes = [change for change in changes if change.after != change.before]
+    if not changes:
+        ctx.find_root().obj.echo("No changes needed.")
+    elif not dry_run and (yes or click.confirm(f"Change {_files(len(changes))}?", err=True)):
+        for change in changes:
+            _write(change.path, change.after, change.encoding, backup=not no_backup)
+        click.echo(f"Changed {_files(len(changes))}. Next: taskq -A proj report", err=True)
+    ctx.exit(1 if remarks else 0)
 
 
-def _plain(name: str) -> str | None:
-    from taskq.app.defaults import _TO_NEW_KEY
+def _planned(paths: Iterable[Path]) -> list[FileChange]:
+    try:
+        from taskq.contrib.upgrade.project import NotPython, plan, python_files
+    except ModuleNotFoundError as exc:
+        if (exc.name or "").split(".")[0] != "libcst":
+            raise
+        raise CommandError(NO_LIBCST) from exc
+    try:
+        return plan(python_files(paths))
+    except NotPython as exc:
+        raise CommandError(f"{exc}\nNothing was changed.") from exc
 
-    return _TO_NEW_KEY.get(name)
+
+def _diff(name: str, before: str, after: str) -> str:
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True),
+        after.splitlines(keepends=True),
+        name,
+        f"{name} (upgraded)",
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
 
 
-def _with_prefix(name: str) -> str | None:
-    new = _plain(name)
-    return f"CELERY_{new.upper()}" if new is not None else None
+def _write(path: Path, text: str, encoding: str, *, backup: bool) -> None:
+    if backup:
+        copy = f"{path}{BACKUP_SUFFIX}"
+        click.echo(f"writing backup to {copy}...", err=True)
+        shutil.copy2(path, copy)
+    path.write_text(text, encoding=encoding, newline="")
+
+
+def _files(count: int) -> str:
+    return "one file" if count == 1 else f"{count} files"

@@ -83,6 +83,36 @@ def test_upgrade_refuses_what_is_not_python(taskq, settings):
     assert "is not Python" in result.output
 
 
+@pytest.fixture
+def celery_project(tmp_path):
+    (tmp_path / "tasks.py").write_text("from celery import Celery\n")
+    return tmp_path
+
+
+def test_upgrade_project_shows_and_asks(taskq, celery_project):
+    tasks = celery_project / "tasks.py"
+    result = taskq("upgrade", "project", str(celery_project), input="n\n")
+    assert "-from celery import Celery\n+from taskq import Celery\n" in result.output
+    assert "Change one file?" in result.output
+    assert tasks.read_text() == "from celery import Celery\n"
+    assert taskq("upgrade", "project", "--dry-run", str(celery_project)).exit_code == 0
+    assert tasks.read_text() == "from celery import Celery\n"
+    result = taskq("upgrade", "project", str(celery_project), input="y\n")
+    assert result.exit_code == 0
+    assert tasks.read_text() == "from taskq import Celery\n"
+    assert (celery_project / "tasks.py.orig").read_text() == "from celery import Celery\n"
+    assert "No changes needed" in taskq("upgrade", "project", str(celery_project)).output
+
+
+def test_upgrade_project_tells_what_is_left(taskq, celery_project):
+    (celery_project / "odd.py").write_text("from celery.nowhere import thing\n")
+    result = taskq("upgrade", "project", "--yes", "--no-backup", str(celery_project))
+    assert "odd.py:1: taskq.nowhere has no thing: left as it is" in result.output
+    assert result.exit_code == 1
+    assert (celery_project / "tasks.py").read_text() == "from taskq import Celery\n"
+    assert not (celery_project / "tasks.py.orig").exists()
+
+
 def test_graph_of_steps_has_those_of_the_app(taskq, module):
     module(
         "proj",
