@@ -18,9 +18,12 @@ from kombu.utils.uuid import uuid
 from taskq.app import app_or_default
 from taskq.events.event import get_exchange
 from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.log import get_logger
 from taskq.utils.time import adjust_timestamp
 
 __all__ = ("EventReceiver",)
+
+logger = get_logger("celery.events.receiver")
 
 #: Clock of events that clients send lags behind by one, so they come before the worker's.
 CLIENT_CLOCK_SKEW = -1
@@ -34,6 +37,8 @@ class EventReceiver(ConsumerMixin):
     - channel: connection or channel to receive over.
     - handlers: event type -> function called with the event; ``"*"`` is for all others.
     - routing_key: pattern of the events wanted, ``#`` for all.
+    - accept: content types to read; `event_serializer`'s and JSON by default, only signed events
+      where that is ``auth``.
     - node_id: name of this receiver; queue_prefix: of its queue's name.
     - queue_ttl, queue_expires: seconds; queue_exclusive, queue_durable: of its queue.
     """
@@ -86,7 +91,10 @@ class EventReceiver(ConsumerMixin):
         self.adjust_clock = self.clock.adjust
         self.forward_clock = self.clock.forward
         if accept is None:
-            accept = {conf.event_serializer, "json"}
+            # Who signs events wants no others.
+            accept = (
+                {"auth"} if conf.event_serializer == "auth" else {conf.event_serializer, "json"}
+            )
         self.accept = accept
 
     def process(self, type: str, event: Any) -> None:
@@ -165,11 +173,18 @@ class EventReceiver(ConsumerMixin):
     def _receive(
         self, body: Any, message: Any, list: Any = list, isinstance: Any = isinstance
     ) -> None:
-        if isinstance(body, list):
-            for event in body:
-                self.process(*self.event_from_message(event))
-        else:
-            self.process(*self.event_from_message(body))
+        for sent in body if isinstance(body, list) else [body]:
+            try:
+                type_, event = self.event_from_message(sent)
+            except (TypeError, KeyError, ValueError, AttributeError) as exc:
+                # Whatever others send, the monitor goes on.
+                logger.error("Could not decode event %r: %r", sent, exc)
+            else:
+                self.process(type_, event)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        """A message can't be decoded or may not be: log it. Events are not acknowledged."""
+        logger.error("Could not decode event: %r", exc)
 
     @property
     def connection(self) -> Any:
