@@ -6,9 +6,10 @@ The tracer makes one per execution from the message's headers; ``task.request`` 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
-__all__ = ("Context",)
+__all__ = ("NO_LINKS", "Context")
 
 #: Headers that the broker adds and that a retry must not send again.
 _BROKER_HEADERS = ("x-death", "x-first-death-exchange", "x-first-death-queue", "x-delivery-count")
@@ -131,6 +132,13 @@ class Context:
     def children(self, children: list[Any]) -> None:
         self._children = children
 
+
+#: The calls that follow a task. They come in the body, where they may be signed: whoever makes a
+#: context of headers puts this over them, or a forged header would have a worker send (and sign)
+#: calls of somebody else's choice.
+NO_LINKS: Mapping[str, None] = MappingProxyType(
+    {"callbacks": None, "errbacks": None, "chain": None, "chord": None}
+)
 
 #: Everything in the protocol's headers and in a request that is not a custom header.
 _KNOWN = frozenset(

@@ -12,6 +12,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from kombu.pools import producers
 
 from taskq.events.event import get_exchange
+from taskq.exceptions import TaskRevokedError, TimeLimitExceeded
 from tests.integration.conftest import Urls
 from tests.integration.project import Project, Worker, wait_until
 from tests.integration.test_events import receiving
@@ -173,3 +174,33 @@ def test_result_accept_content_comes_before_accept_content(
     backend.store_result("one", 1, "SUCCESS")
     with pytest.raises(ContentDisallowed):
         project.proj.app.AsyncResult("one").get(timeout=20)
+
+
+def test_what_is_accepted_ends_visibly_even_where_it_does_not_run(
+    sqlite_url: str, make_project: Callable[..., Project]
+) -> None:
+    """The main process decodes a body too, when it settles a task itself."""
+    conf = {"task_serializer": "pickle", "accept_content": ["json", "pickle"]}
+    code = """
+    @app.task
+    def add(x, y):
+        return x + y
+
+    @app.task
+    def tell(*args):
+        print("told", args[1:])
+
+    @app.task
+    def hang():
+        time.sleep(60)
+    """
+    project = make_project(code, broker=sqlite_url, backend=sqlite_url, conf=conf)
+    add, hang, tell = project.proj.add, project.proj.hang, project.proj.tell
+    with project.worker("-c", "1") as worker:
+        expired = add.apply_async((1, 2), expires=-5)
+        with pytest.raises(TaskRevokedError):
+            expired.get(timeout=20)
+        with pytest.raises(TimeLimitExceeded):
+            hang.apply_async(time_limit=1, link_error=tell.s()).get(timeout=20)
+        worker.wait_for_log("TimeLimitExceeded")
+        worker.wait_for_log("told")

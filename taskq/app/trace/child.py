@@ -10,7 +10,7 @@ from kombu.serialization import prepare_accept_content
 
 from taskq import states
 from taskq._state import current_app
-from taskq.app.context import Context
+from taskq.app.context import NO_LINKS, Context
 from taskq.app.trace.failures import TraceInfo
 from taskq.app.trace.outcome import FAILED, KINDS, OK, Outcome
 from taskq.app.trace.tracer import Tracer
@@ -93,7 +93,7 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
         return _undecodable(tracer, task_id, headers, exc)
     request = {
         **headers,
-        **(embed or {}),
+        **embed,
         "properties": properties,
         "reply_to": properties.get("reply_to"),
         "correlation_id": properties.get("correlation_id"),
@@ -111,7 +111,7 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
 
 
 def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tuple[Any, Any, Any]:
-    """Return args, kwargs and the embedded links of a protocol 2 body.
+    """Return args, kwargs and the embedded links of a protocol 2 body, all four of them.
 
     Compressed bodies were decompressed when the message was received. A body that is a mapping
     is protocol 1's, under protocol 2's headers.
@@ -121,7 +121,7 @@ def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tup
     if isinstance(body, bytes | str | memoryview):
         body = loads_message(body, content_type, encoding, accept=accept)
     if isinstance(body, Mapping):
-        embed = {name: body.get(name) for name in ("callbacks", "errbacks", "chain", "chord")}
+        embed = {name: body.get(name) for name in NO_LINKS}
         return body.get("args", ()), body.get("kwargs", {}), embed
     try:
         args, kwargs, embed = body
@@ -129,14 +129,16 @@ def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tup
         raise InvalidTaskError(
             f"Task message body must be [args, kwargs, embed], not {type(body).__name__}"
         ) from exc
-    return args, kwargs, embed
+    if not embed:
+        return args, kwargs, NO_LINKS
+    return args, kwargs, embed if len(embed) >= len(NO_LINKS) else {**NO_LINKS, **embed}
 
 
 def _undecodable(
     tracer: Tracer, task_id: str, headers: Mapping[str, Any], exc: Exception
 ) -> Outcome:
     """A message whose body can't be read: fails visibly under its id."""
-    request = Context(headers, args=(), kwargs={}, called_directly=False)
+    request = Context({**headers, **NO_LINKS}, args=(), kwargs={}, called_directly=False)
     failure = TraceInfo(FAILURE, exc)
     einfo = failure.handle_error_state(tracer.task, request)
     return Outcome(FAILED, einfo, 0.0)

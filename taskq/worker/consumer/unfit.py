@@ -7,7 +7,7 @@ from typing import Any
 from kombu.utils.encoding import safe_repr
 
 from taskq import signals
-from taskq.app.task import Context
+from taskq.app.context import NO_LINKS, Context
 from taskq.exceptions import NotRegistered
 from taskq.utils.log import get_logger
 from taskq.utils.text import truncate
@@ -123,7 +123,7 @@ class UnfitMessages:
             embed = message.decode()[2] or {}
         except Exception as exc:
             logger.debug("The body of an unregistered task can't be decoded: %r", exc)
-        return Context({**headers, **embed, "called_directly": False})
+        return Context({**headers, **NO_LINKS, **embed, "called_directly": False})
 
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A message is a task, but a malformed one: log it and reject it."""

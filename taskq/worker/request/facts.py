@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from taskq.app.context import Context
+from kombu.serialization import prepare_accept_content
+
+from taskq.app.context import NO_LINKS, Context
 from taskq.app.trace import decode_body
 from taskq.exceptions import InvalidTaskError
 from taskq.utils.functional import noop
@@ -184,7 +186,10 @@ class Facts:
     def _payload(self) -> tuple[Any, Any, Any]:
         if self._decoded:
             return self._body  # type: ignore[no-any-return]
-        return decode_body(self._body, self._content_type, self._content_encoding, None)
+        accept = (
+            prepare_accept_content(self._app.conf.accept_content) if self._app is not None else None
+        )
+        return decode_body(self._body, self._content_type, self._content_encoding, accept)
 
     @property
     def _embed(self) -> dict[str, Any]:
@@ -334,7 +339,7 @@ class Facts:
         return Context(
             {
                 **self._request_dict,
-                **(embed or {}),
+                **(embed or NO_LINKS),
                 "args": args,
                 "kwargs": kwargs,
                 "hostname": self.hostname,
