@@ -34,8 +34,8 @@ from taskq.app.periodic import PeriodicTasks
 from taskq.app.registry import TaskRegistry
 from taskq.app.sending import Sending
 from taskq.app.utils import appstr
-from taskq.exceptions import ImproperlyConfigured
 from taskq.local import maybe_evaluate
+from taskq.security import setup_security
 from taskq.utils.dispatch import Signal
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.time import timezone
@@ -295,12 +295,26 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
         key_password: Any = None,
         cert: str | None = None,
         store: str | None = None,
-        digest: str = "sha256",
+        digest: str | None = None,
         serializer: str = "json",
-    ) -> Any:
-        """Enable the signing serializer. Raises ImproperlyConfigured: not in this version."""
-        raise ImproperlyConfigured(
-            "The 'auth' serializer (message signing) is not available in this version of taskq"
+    ) -> None:
+        """Sign what is sent, and take only what somebody trusted has signed.
+
+        Needs ``task_serializer="auth"`` and ``accept_content=["auth"]``. It works on the whole
+        process, whatever the number of apps.
+
+        - allowed_serializers: names or content types that stay readable besides ``auth``.
+        - key, cert: paths of the private key and its certificate, settings `security_key` and
+          `security_certificate` by default; key_password: `security_key_password`.
+        - store: directory, or pattern of paths, of trusted certificates: `security_cert_store`.
+        - digest: hash function of the signatures: `security_digest`.
+        - serializer: what turns a body into the bytes that are signed.
+
+        Raises ImproperlyConfigured for settings that are missing or defeat the purpose, and
+        SecurityError for a key or certificate that can't be used.
+        """
+        setup_security(
+            allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
         )
 
     # -- what subclasses change and workers ask for
