@@ -7,7 +7,6 @@ and tells today's spelling.
 from __future__ import annotations
 
 import inspect
-import logging
 import warnings
 from collections.abc import Callable, Mapping
 from functools import wraps
@@ -17,7 +16,6 @@ from taskq._state import _get_active_apps, connect_on_app_finalize, current_app,
 from taskq.app.definitions import shared_task
 from taskq.app.task import Task as BaseTask
 from taskq.local import Proxy
-from taskq.utils.log import get_task_logger
 
 __all__ = ("Task", "task", "tasks")
 
@@ -95,19 +93,6 @@ class Task(BaseTask[..., Any]):
         for app in _get_active_apps():
             if app.finalized:
                 register(app)
-
-    def get_logger(
-        self, loglevel: Any = None, logfile: Any = None, **kwargs: Any
-    ) -> logging.Logger:
-        """Return the logger of this task.
-
-        - loglevel: its level, when given.
-        - logfile and anything else: taken for the sake of old calls; the worker decides.
-        """
-        logger: logging.Logger = get_task_logger(self.name)
-        if loglevel:
-            logger.setLevel(loglevel)
-        return logger
 
     def retry(self, args: Any = None, kwargs: Any = None, *rest: Any, **options: Any) -> Any:
         """Retry the task: `taskq.Task.retry`, which is not given what the worker adds."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from vine import Thenable, promise
 
 from taskq import states
-from taskq._state import app_or_default
+from taskq._state import app_or_default, get_current_worker_task, task_join_will_block
 from taskq.backends.handles import ResultBase, result_from_tuple
 from taskq.exceptions import ImproperlyConfigured, IncompleteStream, TimeoutError
 from taskq.result.guards import assert_will_not_block
@@ -98,7 +98,8 @@ class AsyncResult(ResultBase, Generic[R]):
             callback: called with the id and the value of the task.
             on_message: called with the meta of every state seen while waiting.
             on_interval: called without arguments every `interval` seconds while waiting.
-            disable_sync_subtasks: refuse to wait inside a task.
+            disable_sync_subtasks: refuse to wait inside a task. The result of the task that a
+                callback follows is there, and needs no waiting.
 
         Raises:
             taskq.exceptions.TimeoutError: not ready after `timeout` seconds.
@@ -106,7 +107,7 @@ class AsyncResult(ResultBase, Generic[R]):
         """
         if self.ignored:
             return None  # type: ignore[return-value]
-        if disable_sync_subtasks:
+        if disable_sync_subtasks and task_join_will_block() and not self._is_followed_here():
             assert_will_not_block()
         if self._cache is not None:
             return self.maybe_throw(propagate=propagate, callback=callback)  # type: ignore[no-any-return]
@@ -124,6 +125,11 @@ class AsyncResult(ResultBase, Generic[R]):
         )
 
     wait = get  # Celery's old name
+
+    def _is_followed_here(self) -> bool:
+        """Return whether the running task is a callback of this result's, which has ended."""
+        running = get_current_worker_task()
+        return running is not None and running.request.parent_id == self.id and self.ready()
 
     def _follow_parents(self, on_interval: Callable[[], Any] | None) -> Callable[[], Any]:
         """Raise the error of a failed parent; return an `on_interval` that does so as well."""

@@ -10,6 +10,7 @@ from typing import Generic, ParamSpec, TypeVar
 
 from taskq.app.context import Context
 from taskq.app.task.calling import TaskCalls
+from taskq.app.task.former import FormerMethods
 from taskq.app.task.handlers import Handlers
 from taskq.app.task.replacing import ReplaceableTask
 from taskq.app.task.retrying import RetryingTask
@@ -20,7 +21,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Task(TaskCalls[P, R], RetryingTask[P, R], ReplaceableTask, Handlers, Generic[P, R]):
+class Task(
+    TaskCalls[P, R], RetryingTask[P, R], ReplaceableTask, FormerMethods, Handlers, Generic[P, R]
+):
     """Base class of all tasks.
 
     One instance per process lives in the app's registry; each call runs `run`. Attributes set to

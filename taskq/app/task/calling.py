@@ -161,9 +161,3 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
         if self._exec_options is None:
             self._exec_options = _extract_exec_options(self)
         return self._exec_options
-
-    def get_publisher(self, connection: Any = None, **options: Any) -> Any:
-        """Return a producer on a connection, for ``apply_async(producer=…)`` and its old name."""
-        return self._get_app().amqp.Producer(
-            connection or self._get_app().connection_for_write(), **options
-        )

@@ -32,7 +32,8 @@ class RetryingTask(TaskSignatures[P, R], Generic[P, R]):
     ) -> Retry:
         """Send the current call again, to the same queue and with the same id.
 
-        - args, kwargs: new arguments, the request's by default.
+        - args, kwargs: new arguments, the request's by default. An exception as ``args`` is
+          taken for ``exc``.
         - exc: the reason; raised when no retries are left.
         - throw: raise `Retry` (it never returns then), else return it.
         - eta, countdown: when; `default_retry_delay` seconds from now by default.
@@ -42,6 +43,9 @@ class RetryingTask(TaskSignatures[P, R], Generic[P, R]):
         Raises Retry; ``exc`` or MaxRetriesExceededError when no retries are left; when the task
         was called directly ``exc`` or the current exception; Reject when it can't be sent.
         """
+        if isinstance(args, BaseException):
+            # Written by many as ``self.retry(exc)``.
+            args, exc = None, exc or args
         request = self.request
         retries = request.retries + 1
         if max_retries is not None:
