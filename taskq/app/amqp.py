@@ -274,18 +274,25 @@ class AMQP(MessageBuilder):
         return producer.publish(body, **options, **properties)
 
     @contextmanager
-    def batch(self, producer: Any) -> Iterator[Any]:
+    def batch(self, producer: Any, *, once: int | None = None) -> Iterator[Any]:
         """Collect the task messages published with this producer and send them in one go.
 
         Brokers that can't take a batch get them one by one, at once. Nothing is sent when the
         body raises.
+
+        Parameters:
+            producer: the producer; one that is not ours publishes at once.
+            once: have brokers of ours leave out messages whose ids they got in such a batch
+                before, and remember the ids for so many seconds.
         """
         if not isinstance(producer, Producer):
             yield producer
             return
         conf = self.app.conf
         with producer.batch_tasks(
-            retry=conf.task_publish_retry, retry_policy=conf.task_publish_retry_policy
+            retry=conf.task_publish_retry,
+            retry_policy=conf.task_publish_retry_policy,
+            once=once,
         ):
             yield producer
 

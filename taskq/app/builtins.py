@@ -16,7 +16,7 @@ from taskq.canvas import group as canvas_group
 from taskq.canvas import maybe_signature
 from taskq.canvas.chord import PARTS
 from taskq.exceptions import ChordError
-from taskq.result import allow_join_result, result_from_tuple
+from taskq.result import result_from_tuple
 
 __all__ = ()
 
@@ -84,8 +84,17 @@ def add_unlock_chord_task(app: Any) -> Any:
             raise self.retry(exc=exc, countdown=interval, max_retries=max_retries) from exc
         if not ready:
             raise self.retry(countdown=interval, max_retries=max_retries)
-        if not _was_sent(self.request, body):
-            _send_body(app, group_id, header, body)
+        if _was_sent(self.request, body):
+            return
+        try:
+            results = app.backend.join_header(header)
+        except ChordError as exc:
+            logger.exception("Chord %r raised: %r", group_id, exc)
+            app.backend.chord_error_from_stack(body, exc)
+        except Exception as exc:
+            raise self.retry(exc=exc, countdown=interval, max_retries=max_retries) from exc
+        else:
+            app.backend.send_chord_body(body, results)
 
     return unlock_chord
 
@@ -94,25 +103,6 @@ def _was_sent(request: Any, body: Any) -> bool:
     """Return whether the poll is run again although the body was sent before its worker died."""
     redelivered = (request.delivery_info or {}).get("redelivered")
     return bool(redelivered) and body.AsyncResult(body.id).state != states.PENDING
-
-
-def _send_body(app: Any, group_id: str, header: Any, body: Any) -> None:
-    """Send the body of a chord the results of its header, or fail it with what made that fail."""
-    join = header.join_native if header.supports_native_join else header.join
-    try:
-        with allow_join_result():
-            results = join(timeout=app.conf.result_chord_join_timeout, propagate=True)
-    except Exception as exc:
-        culprit = next(header._failed_join_report(), None)
-        reason = repr(exc) if culprit is None else f"Dependency {culprit.id} raised {exc!r}"
-        logger.exception("Chord %r raised: %r", group_id, exc)
-        app.backend.chord_error_from_stack(body, ChordError(reason))
-        return
-    try:
-        body.delay(results)
-    except Exception as exc:
-        logger.exception("Chord %r raised: %r", group_id, exc)
-        app.backend.chord_error_from_stack(body, ChordError(f"Callback error: {exc!r}"))
 
 
 @connect_on_app_finalize

@@ -122,16 +122,25 @@ class Producer(_KombuProducer):
 
     @contextmanager
     def batch_tasks(
-        self, *, retry: bool = True, retry_policy: Mapping[str, Any] | None = None
+        self,
+        *,
+        retry: bool = True,
+        retry_policy: Mapping[str, Any] | None = None,
+        once: int | None = None,
     ) -> Iterator[Producer]:
         """Collect the task messages published inside, and send them in one go at the end.
 
         Where the channel can't do that they are published at once, one by one. When the body
         raises nothing of the batch is sent. Batches may be nested: the outermost sends.
+
+        - retry, retry_policy: whether and how to try again when the connection fails.
+        - once: have the broker leave out messages whose ids it got in such a batch before, and
+          remember the ids for so many seconds; ours can do that, others get them again.
         """
+        method = "basic_publish_many" if once is None else "basic_publish_once"
         if self._batch is None:
             self._ensured(self._open, retry=retry, retry_policy=retry_policy)
-        if self._batch is not None or not hasattr(self.channel, "basic_publish_many"):
+        if self._batch is not None or not hasattr(self.channel, method):
             yield self
             return
         batch: list[Prepared] = []
@@ -141,8 +150,9 @@ class Producer(_KombuProducer):
         finally:
             self._batch = None
         if batch:
+            extra = () if once is None else (once,)
             self._ensured(
-                lambda: self.channel.basic_publish_many(batch),
+                lambda: getattr(self.channel, method)(batch, *extra),
                 retry=retry,
                 retry_policy=retry_policy,
             )

@@ -8,17 +8,23 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 
 from taskq.backends.errbacks import make_request
 from taskq.backends.marking import TaskMarking
-from taskq.exceptions import ChordError
+from taskq.backends.once import sending_once, with_fixed_id
+from taskq.exceptions import BackendGetMetaError, ChordError
+from taskq.utils.imports import symbol_by_name
 
-__all__ = ("ChordSupport",)
+__all__ = ("ChordSupport", "chord_error")
 
 logger = logging.getLogger(__name__)
+
+#: Seconds for which a chord that never expires is sure to send its body once.
+DAY = 24 * 3600
 
 
 class ChordSupport(TaskMarking):
@@ -100,13 +106,63 @@ class ChordSupport(TaskMarking):
             results = collect()
         except Exception as exc:
             logger.exception("Chord %r raised: %r", callback.id, exc)
-            self.chord_error_from_stack(callback, _chord_error(exc))
-            return
+            self.chord_error_from_stack(callback, chord_error(exc))
+        else:
+            self.send_chord_body(callback, results)
+
+    def join_header(self, header: Any) -> Any:
+        """Return the results of a header that is done, in its order.
+
+        Parameters:
+            header: its GroupResult.
+
+        Raises:
+            taskq.exceptions.ChordError: a task failed, or the results did not come within
+                `result_chord_join_timeout` seconds.
+            Exception: the store is away.
+        """
+        join = header.join_native if header.supports_native_join else header.join
+        allow_join_result = symbol_by_name("taskq.result:allow_join_result")
         try:
-            callback.delay(results)
+            with allow_join_result():
+                return join(timeout=self.app.conf.result_chord_join_timeout, propagate=True)
+        except Exception as exc:
+            failed = next(iter(header._failed_join_report()), None)
+            is_away = isinstance(exc, BackendGetMetaError) or self.exception_safe_to_retry(exc)
+            if failed is None and is_away:
+                raise
+            reason = repr(exc) if failed is None else f"Dependency {failed.id} raised {exc!r}"
+            raise ChordError(reason) from exc
+
+    def send_chord_body(self, callback: Any, results: Any) -> None:
+        """Send the body of a chord; it fails if that can't be done.
+
+        May be called again with the same body, if it is not known whether that was done: see
+        `taskq.backends.once`.
+
+        Parameters:
+            callback: signature of the body.
+            results: those of the header.
+        """
+        try:
+            if self.app.conf.task_always_eager:
+                callback.delay(results)
+                return
+            with sending_once(self.app, self._chord_lifetime) as producer:
+                callback.apply_async((results,), producer=producer)
         except Exception as exc:
             logger.exception("Chord %r: the body could not be sent: %r", callback.id, exc)
             self.chord_error_from_stack(callback, ChordError(f"Callback error: {exc!r}"))
+
+    @property
+    def _chord_lifetime(self) -> int:
+        """Seconds for which a chord is kept, as far as that goes."""
+        for seconds in (self.app.conf.result_chord_expires, self.expires):
+            if isinstance(seconds, timedelta):
+                seconds = seconds.total_seconds()
+            if seconds:
+                return max(1, int(seconds))
+        return DAY
 
     def chord_error_from_stack(self, callback: Any, exc: BaseException | None = None) -> Any:
         """Fail the body of a chord and call its errbacks.
@@ -136,8 +192,12 @@ class ChordSupport(TaskMarking):
         backend = self._backend_of(callback)
         task_id = callback.options.get("task_id") or callback.id
         failed = backend.fail_from_current_stack(task_id, exc=exc)
-        request = make_request(task_id, callback.task, _as_list(errbacks))
-        backend._call_task_errbacks(request, exc, None)
+        fixed = [
+            with_fixed_id(self.app, errback, task_id, position)
+            for position, errback in enumerate(_as_list(errbacks))
+        ]
+        request = make_request(task_id, callback.task, fixed)
+        backend._call_task_errbacks(request, exc, None, once=self._chord_lifetime)
         return failed
 
     def fail_from_current_stack(self, task_id: str, exc: BaseException | None = None) -> Any:
@@ -175,7 +235,7 @@ def _as_list(value: Any) -> list[Any]:
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _chord_error(exc: BaseException) -> ChordError:
+def chord_error(exc: BaseException) -> ChordError:
     """Return a ChordError that says and keeps why the header failed."""
     if isinstance(exc, ChordError):
         return exc

@@ -143,7 +143,7 @@ class BackendCore(ResultCodec):
         self.always_retry = conf.result_backend_always_retry
         self.max_sleep_between_retries_ms = conf.result_backend_max_sleep_between_retries_ms
         self.base_sleep_between_retries_ms = conf.result_backend_base_sleep_between_retries_ms
-        self.max_retries = conf.result_backend_max_retries
+        self.max_retries = self.max_write_retries = conf.result_backend_max_retries
         self.thread_safe = bool(conf.get("result_backend_thread_safe", True))
         self.url = url
         _alive.add(self)
@@ -263,6 +263,7 @@ class BackendCore(ResultCodec):
             traceback,
             fallback_exc=lambda msg: BackendStoreError(msg, task_id=task_id, state=state),
             fallback_msg="failed to store result on the backend",
+            max_retries=self.max_write_retries,
             request=request,
             **kwargs,
         )

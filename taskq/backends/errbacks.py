@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from taskq.backends.once import sending_once
 from taskq.utils.imports import symbol_by_name
 
 __all__ = ("call_errbacks", "make_request", "takes_request")
@@ -26,11 +27,21 @@ def make_request(task_id: str | None, task: str | None, errbacks: Iterable[Any] 
     return context(id=task_id, task=task, errbacks=list(errbacks or ()), delivery_info={})
 
 
-def call_errbacks(app: Any, request: Any, exc: BaseException, traceback: Any) -> None:
+def call_errbacks(
+    app: Any, request: Any, exc: BaseException, traceback: Any, *, once: int | None = None
+) -> None:
     """Call the errbacks in `request.errbacks`.
 
     Those that take ``(request, exc, traceback)`` and are registered here are called here and now;
     the others are sent with the id of the failed task as argument.
+
+    Parameters:
+        app: the app they are of.
+        request: that of the failed task.
+        exc: what it raised.
+        traceback: text.
+        once: seconds for which the broker is to remember those that were sent, so that they are
+            not sent again if this is called again.
     """
     to_send = []
     for errback in request.errbacks or ():
@@ -42,7 +53,7 @@ def call_errbacks(app: Any, request: Any, exc: BaseException, traceback: Any) ->
         else:
             to_send.append(signature)
     if to_send:
-        send_errbacks(app, to_send, request)
+        send_errbacks(app, to_send, request, once)
 
 
 def takes_request(app: Any, signature: Any) -> bool:
@@ -96,12 +107,15 @@ def call_errback(signature: Any, request: Any, exc: BaseException, traceback: An
         )
 
 
-def send_errbacks(app: Any, signatures: list[Any], request: Any) -> None:
+def send_errbacks(app: Any, signatures: list[Any], request: Any, once: int | None) -> None:
     """Send errbacks that take the id of the failed task; run them here in eager mode."""
     group = symbol_by_name("taskq.canvas:group")(signatures, app=app)
-    root_id = getattr(request, "root_id", None) or request.id
+    lineage = {"parent_id": request.id, "root_id": getattr(request, "root_id", None) or request.id}
     is_eager = (getattr(request, "delivery_info", None) or {}).get("is_eager", False)
     if app.conf.task_always_eager or is_eager:
-        group.apply((request.id,), parent_id=request.id, root_id=root_id)
+        group.apply((request.id,), **lineage)
+    elif once is None:
+        group.apply_async((request.id,), **lineage)
     else:
-        group.apply_async((request.id,), parent_id=request.id, root_id=root_id)
+        with sending_once(app, once) as producer:
+            group.apply_async((request.id,), producer=producer, **lineage)

@@ -19,7 +19,6 @@ from taskq.backends.handles import to_stored_tuple
 from taskq.backends.synchronous import SyncBackendMixin
 from taskq.backends.waiting import Meta
 from taskq.exceptions import ChordError, TimeoutError
-from taskq.utils.imports import symbol_by_name
 
 __all__ = ("BaseKeyValueStoreBackend", "KeyValueStoreBackend")
 
@@ -330,7 +329,9 @@ class BaseKeyValueStoreBackend(Backend):
         if self._first_time(self.get_key_for_chord(group_id, ".claim")):
             self.set(claimant, task_id)
             return True
-        return str(bytes_to_str(self.get(claimant))) == task_id
+        holder = self.get(claimant)
+        # One that died before it could write its name is nobody any more.
+        return holder is None or str(bytes_to_str(holder)) == task_id
 
     def _first_time(self, key: Key) -> bool:
         """Return True to exactly one caller."""
@@ -343,24 +344,13 @@ class BaseKeyValueStoreBackend(Backend):
             self.expire(key, self._chord_result_expires)
 
     def _send_body(self, header: Any, request: Any) -> None:
-        group_id = request.group
-        join = header.join_native if header.supports_native_join else header.join
-        timeout = self.app.conf.result_chord_join_timeout
-        allow_join_result = symbol_by_name("taskq.result:allow_join_result")
-
-        def collect() -> Any:
-            with allow_join_result():
-                try:
-                    return join(timeout=timeout, propagate=True)
-                except Exception as exc:
-                    raise ChordError(_culprit(header, exc)) from exc
-
+        body = self._body_of(request)
         try:
-            self._finish_chord(self._body_of(request), collect)
+            self._finish_chord(body, lambda: self.join_header(header))
         finally:
             header.delete(backend=self)
-            self.delete(self.get_key_for_chord(group_id))
-            self._delete_marks(group_id, header)
+            self.delete(self.get_key_for_chord(request.group))
+            self._delete_marks(request.group, header)
 
     def _delete_marks(self, group_id: str, header: Any) -> None:
         """Remove the keys that say which tasks were counted."""
@@ -381,10 +371,3 @@ def chord_size(body: Any) -> int | None:
     """Return the number of header tasks that the body's signature says, if it does."""
     size = body.get("chord_size") if isinstance(body, Mapping) else None
     return int(size) if size else None
-
-
-def _culprit(header: Any, exc: BaseException) -> str:
-    """Return which task of the header failed, as text."""
-    for failed in header._failed_join_report():
-        return f"Dependency {failed.id} raised {exc!r}"
-    return repr(exc)

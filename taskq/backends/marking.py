@@ -117,8 +117,10 @@ class TaskMarking(BackendCore):
         if request is not None and getattr(request, "chord", None):
             self.on_chord_part_return(request, state, result)
 
-    def _call_task_errbacks(self, request: Any, exc: BaseException, traceback: Any) -> None:
-        call_errbacks(self.app, request, exc, traceback)
+    def _call_task_errbacks(
+        self, request: Any, exc: BaseException, traceback: Any, once: int | None = None
+    ) -> None:
+        call_errbacks(self.app, request, exc, traceback, once=once)
 
     def _fail_chain(
         self,

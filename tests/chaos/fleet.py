@@ -125,6 +125,7 @@ class Fleet:
     - pool: ``prefork`` or ``threads``.
     - stop_seconds: how long a stopped process stays stopped; longer than a lease.
     - command, app: the program and the module it is given.
+    - slots: pool processes or threads of each worker.
     """
 
     def __init__(
@@ -136,13 +137,14 @@ class Fleet:
         stop_seconds: float = 3.5,
         command: str = "taskq",
         app: str = "proj",
+        slots: int = SLOTS,
     ) -> None:
         self.project = project
         self.pool = pool
         self.chance = random.Random(seed)
         self.count = Count(seed)
         self.stop_seconds = stop_seconds
-        self._command, self._app = command, app
+        self._command, self._app, self._slots = command, app, slots
         self._timers: list[threading.Timer] = []
         self._last_blow = time.time()
         self.workers: list[Worker] = []
@@ -164,7 +166,13 @@ class Fleet:
     def _start(self) -> None:
         self.workers.append(
             self.project.start_worker(
-                "-c", str(SLOTS), "-P", self.pool, command=self._command, app=self._app, ready=False
+                "-c",
+                str(self._slots),
+                "-P",
+                self.pool,
+                command=self._command,
+                app=self._app,
+                ready=False,
             )
         )
 

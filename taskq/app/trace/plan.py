@@ -205,11 +205,17 @@ class Plan:
             info(LOG_SUCCESS, context, extra={"data": context})
 
     def done_before(self, uuid: str, request: Context) -> bool:
-        """Return whether a redelivered message's task is known to have succeeded."""
+        """Return whether a redelivered message's task is known to have succeeded.
+
+        Its worker may have died before it could count it in its chord: that is done now.
+        """
         if not (request.delivery_info or {}).get("redelivered"):
             return False
+        result: Any = AsyncResult(uuid, app=self.app)
         try:
-            done = AsyncResult(uuid, app=self.app).state == SUCCESS
+            done = result.state == SUCCESS
+            if done and request.chord is not None:
+                self.backend.on_chord_part_return(request, SUCCESS, result.result)
         except BackendGetMetaError:
             return False
         if done:

@@ -38,6 +38,8 @@ __all__ = ("DatabaseBackend", "Task", "TaskExtended", "TaskSet", "session_cleanu
 RETRYABLE_DB_ERRORS = (OperationalError, InterfaceError, InternalError)
 #: How often, where `result_backend_max_retries` does not say.
 DEFAULT_MAX_RETRIES = 3
+#: The same for what a worker writes, which nobody else will write: some 20 seconds in all.
+DEFAULT_MAX_WRITE_RETRIES = 12
 #: How many tasks to ask for in one query: databases limit the number of parameters.
 READ_CHUNK = 500
 
@@ -93,6 +95,7 @@ class DatabaseBackend(BaseBackend):
         if not conf.result_backend_always_retry:
             # A database that closes idle connections is no error of the task.
             self.always_retry = True
+            self.max_write_retries = min(self.max_retries, DEFAULT_MAX_WRITE_RETRIES)
             self.max_retries = min(self.max_retries, DEFAULT_MAX_RETRIES)
         self.engine_options = {**(conf.database_engine_options or {}), **(engine_options or {})}
         self.short_lived_sessions = conf.database_short_lived_sessions
@@ -348,7 +351,8 @@ class DatabaseBackend(BaseBackend):
             "result": ensure_bytes(self.encode(self.encode_result(result, state))),
             "date_done": utc_now(),
         }
-        if self._ensure_retryable(self._chords.count, engine, part):
+        retries = self.max_write_retries
+        if self._ensure_retryable(self._chords.count, engine, part, max_retries=retries):
             body = self.app.signature(request.chord)
             self._finish_chord(
                 body, lambda: self._chords.results(engine, group_id, self._decode_part)

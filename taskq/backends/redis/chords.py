@@ -8,9 +8,9 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from kombu.utils.encoding import bytes_to_str
-from kombu.utils.imports import symbol_by_name
 
 from taskq import states
+from taskq.backends.chords import chord_error
 from taskq.backends.redis.scripts import backend_script
 from taskq.exceptions import ChordError
 from taskq.transport.redis.resp import pack
@@ -22,8 +22,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds that a claim on sending the body lasts at first, beside the time to join the header.
 CLAIM = 6
-#: Seconds that it lasts from the moment when the body is about to be sent.
-SENDING = 21
+#: Seconds that it lasts from the moment when the body is about to be sent. Where the broker leaves
+#: out a body that it has, it does no harm if a paused sender goes on after that.
+SENDING = 8
 #: Seconds for which a chord that is over is remembered, so that no part begins it anew.
 OVER = 300
 #: Seconds between two looks at a claim of somebody else who may have died with it.
@@ -112,15 +113,11 @@ class ChordCounter:
         except Exception as exc:
             logger.exception("Chord %r raised: %r", group_id, exc)
             if self._keep_claim(group_id, token):
-                backend.chord_error_from_stack(body, _chord_error(exc))
+                backend.chord_error_from_stack(body, chord_error(exc))
         else:
             if not self._keep_claim(group_id, token):
                 return
-            try:
-                body.delay(results)
-            except Exception as exc:
-                logger.exception("Chord %r: the body could not be sent: %r", group_id, exc)
-                backend.chord_error_from_stack(body, ChordError(f"Callback error: {exc!r}"))
+            backend.send_chord_body(body, results)
         self._finish(group_id, token)
 
     def _keep_claim(self, group_id: str, token: str) -> bool:
@@ -148,25 +145,12 @@ class ChordCounter:
         """Return the results of the header. Raises ChordError if one of its tasks failed."""
         saved = self._backend.restore_group(group_id, cache=False)
         if saved is not None:
-            return self._join(saved)
+            results: list[Any] = self._backend.join_header(saved)
+            return results
         key = self._backend.get_key_for_group(group_id, ".j")
         command = "ZRANGE" if self._ordered else "LRANGE"
         parts: list[Any] = self._backend.call(pack(command, key, 0, -1))
         return [self._value(part) for part in parts]
-
-    def _join(self, header: Any) -> list[Any]:
-        join = header.join_native if header.supports_native_join else header.join
-        allow_join_result = symbol_by_name("taskq.result:allow_join_result")
-        timeout = self._backend.app.conf.result_chord_join_timeout
-        with allow_join_result():
-            try:
-                results: list[Any] = join(timeout=timeout, propagate=True)
-            except Exception as exc:
-                failed = next(iter(header._failed_join_report()), None)
-                if failed is None:
-                    raise
-                raise ChordError(f"Dependency {failed.id} raised {exc!r}") from exc
-        return results
 
     def _value(self, part: Any) -> Any:
         """Return the value in a counted result. Raises ChordError if the task failed."""
@@ -190,11 +174,3 @@ class ChordCounter:
         if not isinstance(value, bytes):
             value = str(value)
         return pack("SET", key, value, *(("EX", self._expires) if self._expires else ()))
-
-
-def _chord_error(exc: Exception) -> ChordError:
-    if isinstance(exc, ChordError):
-        return exc
-    error = ChordError(repr(exc))
-    error.__cause__ = exc
-    return error

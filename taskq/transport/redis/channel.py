@@ -177,6 +177,17 @@ class Channel(kombu_redis.Channel):
             self._broke()
             raise
 
+    def basic_publish_once(self, messages: Iterable[Prepared], lifetime: int) -> None:
+        """Publish those of the messages whose ids were not published by this before, as one.
+
+        - lifetime: seconds for which the ids are remembered.
+        """
+        try:
+            self.publisher.publish_once(messages, lifetime)
+        except CONNECTION_ERRORS:
+            self._broke()
+            raise
+
     def _broke(self) -> None:
         """Take note that a connection failed: what is held stays ours when this is closed."""
         if self.connection is not None:

@@ -27,6 +27,8 @@ class Keys:
     dead_owners: str
     #: A key of this name followed by an owner's name exists once that owner was declared dead.
     fence: str
+    #: A key of this name followed by a message's id exists if that may be published only once.
+    once: str
     #: Tags of parked messages by due time (server clock), and the messages.
     parked: str
     parked_messages: str
@@ -48,6 +50,7 @@ class Keys:
             owners=own + "owners",
             dead_owners=own + "owners.dead",
             fence=own + "fence.",
+            once=own + "once.",
             parked=own + "parked",
             parked_messages=own + "parked.messages",
             bindings=prefix + channel.keyprefix_queue % "",

@@ -12,8 +12,9 @@ from typing import Any
 from kombu import exceptions as kombu_exceptions
 
 from taskq.transport.redis import envelope
-from taskq.transport.redis.keys import ListNames
+from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.resp import ErrorReply, pack, pack_argument
+from taskq.transport.redis.scripts import script
 from taskq.transport.redis.wire import Wire
 
 #: A message as `Channel.prepare_message` returns it, its exchange and its routing key.
@@ -47,6 +48,7 @@ class Publisher:
         self._channel = channel
         self.wire = wire
         self._lists = ListNames.of(channel)
+        self._once_key = Keys.of(channel).once
         self._routes: dict[tuple[str, str], tuple[float, tuple[str, ...]]] = {}
         #: (queue, priority) -> the packed name of the list.
         self._packed_lists: dict[tuple[str, Any], bytes] = {}
@@ -81,6 +83,40 @@ class Publisher:
             commands = [_MULTI, *commands, _EXEC]
         if commands:
             self.execute(commands)
+
+    def publish_once(self, messages: Iterable[Prepared], lifetime: int) -> None:
+        """Publish those of the messages whose ids were not published by this before.
+
+        All in one round trip and one transaction. Messages to fanout exchanges, and those without
+        an id (their ``correlation_id``), are published in any case.
+
+        - lifetime: seconds for which the ids are remembered, more than 0.
+        """
+        commands: list[bytes] = []
+        for message, exchange, routing_key in messages:
+            message_id = message["properties"].get("correlation_id")
+            if not message_id or self._is_fanout(exchange):
+                commands += self.commands(message, exchange, routing_key)
+                continue
+            queues = self._queues(exchange, routing_key)
+            if not queues:
+                continue
+            lists = b"".join(self._packed_list(queue, message) for queue in queues)
+            payload = pack_argument(self._encode(message, exchange, routing_key))
+            commands.append(
+                script("publish_once").pack_parts(
+                    pack_argument(self._once_key + message_id) + lists,
+                    1 + len(queues),
+                    payload + pack_argument(lifetime),
+                    2,
+                    with_text=True,
+                )
+            )
+            for queue in queues:
+                if queue in self._channel._expires:
+                    commands += self._expiry(queue)
+        if commands:
+            self.execute([_MULTI, *commands, _EXEC])
 
     def commands(self, message: Mapping[str, Any], exchange: str, routing_key: str) -> list[bytes]:
         """Return the packed commands that publish a message; none if no queue is bound."""

@@ -217,6 +217,17 @@ class Channel(base.StdChannel):
         """Store ``(message, exchange, routing key)`` triples in one transaction."""
         self._publisher.publish_many(messages)
 
+    def basic_publish_once(
+        self, messages: Iterable[tuple[dict[str, Any], str, str]], lifetime: float
+    ) -> None:
+        """Store those of the triples whose messages' ids were not stored by this before, as one.
+
+        Parameters:
+            messages: as for `basic_publish_many`; the id is the ``correlation_id``.
+            lifetime: seconds for which the ids are remembered.
+        """
+        self._publisher.publish_once(messages, lifetime)
+
     # -- consuming ----------------------------------------------------------
 
     def basic_qos(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 import warnings
 from collections.abc import Iterable
@@ -17,6 +18,11 @@ from taskq.transport.sqlite.statements import read_statements
 __all__ = ("SQL", "Publisher", "UndeliverableWarning")
 
 SQL = read_statements(Path(__file__).with_name("sql") / "messages.sql")
+
+#: A message as made by `Channel.prepare_message`, its exchange and its routing key.
+Triple = tuple[dict[str, Any], str, str]
+#: The statement that publishes a message, the type of its exchange, and the parameters.
+Prepared = tuple[str, str, tuple[Any, ...]]
 
 #: Exchange type -> statement that delivers to the bound queues.
 STATEMENTS = {
@@ -64,16 +70,39 @@ class Publisher:
         if stored:
             ring(self._database, self._bell)
 
-    def publish_many(self, messages: Iterable[tuple[dict[str, Any], str, str]]) -> None:
+    def publish_many(self, messages: Iterable[Triple]) -> None:
         """Store ``(message, exchange, routing key)`` triples: all of them, or none on an error."""
-        rows: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
-        for message, exchange, routing_key in messages:
-            statement, kind = self._statement(exchange)
-            rows.setdefault((statement, kind), []).append(_row(message, exchange, routing_key))
-        if not rows:
+        self._store([self._prepared(*triple) for triple in messages])
+
+    def publish_once(self, messages: Iterable[Triple], lifetime: float) -> None:
+        """Store those of the triples whose messages' ids were not stored by this before.
+
+        Parameters:
+            messages: the triples; the id of a message is its ``correlation_id``.
+            lifetime: seconds for which the ids are remembered.
+        """
+        prepared = [
+            (triple[0]["properties"].get("correlation_id"), self._prepared(*triple))
+            for triple in messages
+        ]
+        self._store([one for _, one in prepared], [key for key, _ in prepared], lifetime)
+
+    def _prepared(self, message: dict[str, Any], exchange: str, routing_key: str) -> Prepared:
+        return *self._statement(exchange), _row(message, exchange, routing_key)
+
+    def _store(
+        self, prepared: list[Prepared], ids: list[str | None] | None = None, lifetime: float = 0
+    ) -> None:
+        """Store messages in one transaction; with `ids` those whose ids are new, for a lifetime."""
+        if not prepared:
             return
         undelivered: list[tuple[Any, ...]] = []
         with self._database.transaction() as connection:
+            if ids is not None:
+                prepared = _not_published(connection, prepared, ids, lifetime)
+            rows: dict[tuple[str, str], list[tuple[Any, ...]]] = {}
+            for statement, kind, row in prepared:
+                rows.setdefault((statement, kind), []).append(row)
             for (statement, kind), batch in rows.items():
                 if kind and self._deadletter_queue:
                     undelivered += [
@@ -119,6 +148,22 @@ class Publisher:
             ),
             stacklevel=4,
         )
+
+
+def _not_published(
+    connection: sqlite3.Connection,
+    prepared: list[Prepared],
+    ids: list[str | None],
+    lifetime: float,
+) -> list[Prepared]:
+    """Return those of the messages whose ids are new or None, and remember the new ones."""
+    now = time.time()
+    connection.execute(SQL["forget_published"], (now,))
+    return [
+        one
+        for one, key in zip(prepared, ids, strict=True)
+        if key is None or connection.execute(SQL["first_time"], (key, now + lifetime)).rowcount > 0
+    ]
 
 
 def _row(message: dict[str, Any], exchange: str, routing_key: str) -> tuple[Any, ...]:

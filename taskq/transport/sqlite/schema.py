@@ -15,7 +15,7 @@ __all__ = ("APPLICATION_ID", "create_file", "migrate")
 #: Marks the file as ours ("taskq" in a phone's digits); SQLite keeps it in the file's header.
 APPLICATION_ID = 82757
 #: Script that brings a file from version i to version i + 1; only ever append.
-MIGRATIONS = ("schema.sql",)
+MIGRATIONS = ("schema.sql", "published_once.sql")
 
 #: First SQLite that returns the rows it changes.
 OLDEST_SQLITE = (3, 35)

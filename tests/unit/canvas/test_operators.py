@@ -182,6 +182,7 @@ def test_chords_made_of_one_do_not_share_their_header(s):
     ],
 )
 def test_work_grows_with_the_number_of_steps(s, build):
+    build(s, 2)  # what is imported and cached on first use
     work = []
     for size in (100, 200, 400):
         with calls_counted() as count:

@@ -41,6 +41,13 @@ WHERE queue.gone_at IS NULL AND ?1 IS ?1 AND queue.name IN (
     SELECT queue FROM binding WHERE exchange = ?8
 );
 
+-- name: first_time
+-- Remember until ?2 that the message with the id ?1 was published; changes no row if it was before.
+INSERT INTO published_once (id, expires_at) VALUES (?1, ?2) ON CONFLICT DO NOTHING;
+
+-- name: forget_published
+DELETE FROM published_once WHERE expires_at <= ?1;
+
 -- name: ready
 -- The next messages of one queue. Walks the index message_ready, reads nothing else.
 SELECT priority, id FROM message
