@@ -53,6 +53,7 @@ __all__ = (
     "SecurityError",
     "SecurityWarning",
     "SoftTimeLimitExceeded",
+    "TaskCancelledError",
     "TaskError",
     "TaskPredicate",
     "TaskQError",
@@ -298,6 +299,10 @@ class MaxRetriesExceededError(TaskError):
 
 class TaskRevokedError(TaskError):
     """The task was revoked, so there is no result."""
+
+
+class TaskCancelledError(TaskError):
+    """The coroutine of a task was cancelled from inside, by itself or by what it awaited."""
 
 
 class InvalidTaskError(TaskError):

@@ -6,7 +6,8 @@ Called once per task, when it is registered.
 from __future__ import annotations
 
 from functools import wraps
-from typing import Any
+from inspect import iscoroutinefunction
+from typing import Any, NoReturn
 
 from taskq.exceptions import Ignore, Retry
 from taskq.utils.time import get_exponential_backoff_interval
@@ -29,7 +30,7 @@ def add_autoretry_behaviour(task: Any, **options: Any) -> None:
     autoretry_for = tuple(_option(task, options, "autoretry_for", ()))
     if not autoretry_for or hasattr(task, "_orig_run"):
         return
-    dont_autoretry_for = tuple(_option(task, options, "dont_autoretry_for", ()))
+    dont_retry = (Ignore, Retry, *_option(task, options, "dont_autoretry_for", ()))
     retry_kwargs = _option(task, options, "retry_kwargs", {})
     backoff = _option(task, options, "retry_backoff", False)
     if backoff is True:
@@ -41,28 +42,36 @@ def add_autoretry_behaviour(task: Any, **options: Any) -> None:
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
             return task._orig_run(*args, **kwargs)
-        except (Ignore, Retry):
-            raise
-        except dont_autoretry_for:
+        except dont_retry:
             raise
         except autoretry_for as exc:
-            retry_options = dict(retry_kwargs)
-            if backoff:
-                retry_options["countdown"] = get_exponential_backoff_interval(
-                    factor=max(1, backoff),
-                    retries=task.request.retries,
-                    maximum=backoff_max,
-                    full_jitter=jitter,
-                )
-            # An override of max_retries on the task instance wins over the call's.
-            if hasattr(task, "override_max_retries"):
-                retry_options["max_retries"] = getattr(
-                    task, "override_max_retries", task.max_retries
-                )
-            ret = task.retry(exc=exc, **retry_options)
-            # Stop propagation of the original: a retry in eager mode returns its exception.
-            if hasattr(task, "override_max_retries"):
-                delattr(task, "override_max_retries")
-            raise ret from exc
+            retry(exc)
 
-    task._orig_run, task.run = task.run, run
+    @wraps(task.run)
+    async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return await task._orig_run(*args, **kwargs)
+        except dont_retry:
+            raise
+        except autoretry_for as exc:
+            retry(exc)
+
+    def retry(exc: BaseException) -> NoReturn:
+        retry_options = dict(retry_kwargs)
+        if backoff:
+            retry_options["countdown"] = get_exponential_backoff_interval(
+                factor=max(1, backoff),
+                retries=task.request.retries,
+                maximum=backoff_max,
+                full_jitter=jitter,
+            )
+        # An override of max_retries on the task instance wins over the call's.
+        if hasattr(task, "override_max_retries"):
+            retry_options["max_retries"] = getattr(task, "override_max_retries", task.max_retries)
+        ret = task.retry(exc=exc, **retry_options)
+        # Stop propagation of the original: a retry in eager mode returns its exception.
+        if hasattr(task, "override_max_retries"):
+            delattr(task, "override_max_retries")
+        raise ret from exc
+
+    task._orig_run, task.run = task.run, run_coroutine if iscoroutinefunction(task.run) else run

@@ -17,6 +17,7 @@ from taskq.canvas import maybe_signature
 from taskq.canvas.chord import PARTS
 from taskq.exceptions import ChordError
 from taskq.result import result_from_tuple
+from taskq.utils.coroutines import finished
 
 __all__ = ()
 
@@ -112,7 +113,7 @@ def add_map_task(app: Any) -> Any:
     @app.task(name="celery.map", shared=False, lazy=False)
     def xmap(task: Any, it: Iterable[Any]) -> list[Any]:
         task = maybe_signature(task, app=app).type
-        return [task(item) for item in it]
+        return [finished(task(item)) for item in it]
 
     return xmap
 
@@ -124,7 +125,7 @@ def add_starmap_task(app: Any) -> Any:
     @app.task(name="celery.starmap", shared=False, lazy=False)
     def xstarmap(task: Any, it: Iterable[Iterable[Any]]) -> list[Any]:
         task = maybe_signature(task, app=app).type
-        return [task(*arguments) for arguments in it]
+        return [finished(task(*arguments)) for arguments in it]
 
     return xstarmap
 

@@ -201,7 +201,12 @@ def _where(fun: Any) -> str:
 
 
 def _refuse_tasks(fun: Any) -> None:
-    """Raise TypeError when ``fun`` is a task already: the decorator was applied twice."""
+    """Raise TypeError when ``fun`` can't become a task: it is one already, or it yields."""
+    if inspect.isasyncgenfunction(fun):
+        raise TypeError(
+            f"{_where(fun)} yields, and a task has one result: return a list of what it yields, or"
+            " store progress with update_state()"
+        )
     if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, TaskBase)):
         raise TypeError(
             f"{fun!r} is a task already: apply the task decorator once, and as the outermost one"

@@ -88,8 +88,7 @@ def wrap_with_models(
         # Looked up on the first call: annotations may name what is defined further below.
         return typing.get_type_hints(fun)
 
-    @functools.wraps(fun)
-    def run(*args: Any, **kwargs: Any) -> Any:
+    def validated(args: Any, kwargs: Any) -> inspect.BoundArguments:
         bound = signature.bind(*args, **kwargs)
         for parameter, value in bound.arguments.items():
             model = _model_of(hints().get(parameter), base)
@@ -98,10 +97,22 @@ def wrap_with_models(
             bound.arguments[parameter] = model.model_validate(
                 value, strict=strict, context=validation_context
             )
-        returned = fun(*bound.args, **bound.kwargs)
+        return bound
+
+    def dumped(returned: Any) -> Any:
         model = _model_of(hints().get("return"), base)
         if model is not None and isinstance(returned, model):
             return returned.model_dump(**dump_options)
         return returned
 
-    return run
+    @functools.wraps(fun)
+    def run(*args: Any, **kwargs: Any) -> Any:
+        bound = validated(args, kwargs)
+        return dumped(fun(*bound.args, **bound.kwargs))
+
+    @functools.wraps(fun)
+    async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
+        bound = validated(args, kwargs)
+        return dumped(await fun(*bound.args, **bound.kwargs))
+
+    return run_coroutine if inspect.iscoroutinefunction(fun) else run

@@ -30,6 +30,10 @@ class Executor:
     outcome: Callable[[int, Any, float], Any]
     #: Whether the interpreter is inside the user's function right now; signals only interrupt that.
     in_user_code: Callable[[], bool]
+    #: Raises an exception at the next await of the coroutine that runs; False when none does.
+    interrupt_coroutine: Callable[[BaseException], bool]
+    #: Whether a coroutine runs that is waiting for something.
+    coroutine_waits: Callable[[], bool]
     #: Where the function's stores say that they have answers outstanding.
     ahead: Ahead
 
@@ -38,7 +42,7 @@ def load_executor(name: str) -> Executor:
     """Return the executor called ``"package.module:function"``.
 
     Its module must also hold ``Outcome``; it may hold ``in_user_code()``, without which the
-    whole call counts as user code, and ``ahead``.
+    whole call counts as user code, ``interrupt_coroutine()``, ``coroutine_waits()`` and ``ahead``.
     """
     execute = symbol_by_name(name)
     module = sys.modules[execute.__module__]
@@ -47,9 +51,19 @@ def load_executor(name: str) -> Executor:
         execute=execute,
         outcome=module.Outcome,
         in_user_code=getattr(module, "in_user_code", _always),
+        interrupt_coroutine=getattr(module, "interrupt_coroutine", _not_interrupted),
+        coroutine_waits=getattr(module, "coroutine_waits", _never),
         ahead=getattr(module, "ahead", None) or Ahead(),
     )
 
 
 def _always() -> bool:
     return True
+
+
+def _never() -> bool:
+    return False
+
+
+def _not_interrupted(exc: BaseException) -> bool:
+    return False

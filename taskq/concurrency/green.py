@@ -18,6 +18,7 @@ from taskq.concurrency.base import log_callback_error
 from taskq.concurrency.jobs import Job, escaped
 from taskq.concurrency.tickets import Ticket, claim
 from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.coroutines import refuse_coroutines
 
 
 class HardLimitHit(BaseException):
@@ -56,6 +57,12 @@ class GreenPool(thread.TaskPool):
         self._greenlets: dict[int, tuple[Any, Ticket]] = {}
         self._soft = self.options.get("soft_timeout") or None
         self._hard = self.options.get("timeout") or None
+
+    def _settle_coroutines(self) -> None:
+        """Greenlets share a thread, and a thread runs one event loop."""
+        refuse_coroutines(
+            "Coroutine tasks can't run in greenlets: start a worker for them with -P asyncio"
+        )
 
     # -- the library
 

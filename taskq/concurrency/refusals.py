@@ -29,8 +29,10 @@ class LimitRefusal:
             self._say("the worker's default time limits")
 
     def check(self, job: Job) -> None:
-        """Warn if ``job`` has a limit."""
-        if not self._said and (job.soft_limit or job.hard_limit):
+        """Warn if ``job`` has a limit and is no coroutine: those have theirs kept by their loop."""
+        if self._said or not (job.soft_limit or job.hard_limit):
+            return
+        if not getattr(getattr(job, "task", None), "is_coroutine", False):
             self._say(f"the time limits of task {job.name}")
 
     def _say(self, what: str) -> None:

@@ -20,6 +20,7 @@ from taskq.concurrency.loop import PoolLoop
 from taskq.concurrency.refusals import LimitRefusal
 from taskq.concurrency.runtimes import Runtimes
 from taskq.exceptions import WorkerShutdown, WorkerTerminate
+from taskq.utils.coroutines import close_loop
 
 __all__ = ("TaskPool",)
 
@@ -49,6 +50,7 @@ class TaskPool(BasePool):
         app = self.app if self.app is not None else (initargs[0] if initargs else None)
         if app is not None and self.executor.name == EXECUTE_TASK:
             trace.setup_worker_optimizations(app, initargs[1] if len(initargs) > 1 else None)
+            trace.limit_coroutines(self.options.get("soft_timeout"), self.options.get("timeout"))
         signals.worker_process_init.send(sender=None)
 
     def on_stop(self) -> None:
@@ -56,6 +58,7 @@ class TaskPool(BasePool):
         self.flush()
         self._leave_loop()
         signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+        close_loop()
 
     def on_terminate(self) -> None:
         """Begin nothing more."""

@@ -27,6 +27,7 @@ from taskq.concurrency.loop import PoolLoop
 from taskq.concurrency.refusals import LimitRefusal
 from taskq.concurrency.runtimes import Runtimes
 from taskq.concurrency.tickets import Ticket, claim
+from taskq.utils.coroutines import close_loop
 
 __all__ = ("TaskPool",)
 
@@ -81,7 +82,13 @@ class TaskPool(BasePool):
         app = self.app if self.app is not None else (initargs[0] if initargs else None)
         if app is not None and self.executor.name == EXECUTE_TASK:
             trace.setup_worker_optimizations(app, initargs[1] if len(initargs) > 1 else None)
+            self._settle_coroutines()
         signals.worker_process_init.send(sender=None)
+
+    def _settle_coroutines(self) -> None:
+        """Decide how coroutine tasks run: on a loop per thread, which keeps their limits."""
+        options = self.options
+        trace.limit_coroutines(options.get("soft_timeout"), options.get("timeout"))
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Follow kombu's hub ``loop``; again after each reset of the hub."""
@@ -250,6 +257,7 @@ class TaskPool(BasePool):
         get = self._tickets.get
         while (ticket := get()) is not None:
             self._run(ticket)
+        close_loop()
         self._threads.discard(threading.current_thread())
 
     def _run(self, ticket: Ticket) -> None:

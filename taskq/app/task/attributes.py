@@ -101,6 +101,8 @@ class TaskAttributes:
     #: Turns pydantic models in a call's arguments into plain data; set by ``pydantic=True``.
     _dump_pydantic_arguments: Any = None
 
+    #: Whether `run` is a coroutine function; known when the class is bound.
+    is_coroutine = False
     #: Set on task classes by the app.
     __bound__ = False
     #: Signature check made from `run`, set by the app.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 from taskq import _state
@@ -29,6 +30,7 @@ class BoundTask(TaskAttributes):
         cls._app = app
         conf = app.conf
         cls._exec_options = None
+        cls.is_coroutine = iscoroutinefunction(getattr(cls, "run", None))
         for attribute, setting in cls.from_config:
             if getattr(cls, attribute, None) is None:
                 setattr(cls, attribute, conf[setting])

@@ -48,10 +48,22 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
             # request of the execution is in place already.
             request._protected = 2
             return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+        if self.is_coroutine:
+            return self._call_coroutine(args, kwargs)  # type: ignore[return-value]
         _task_stack.push(self)
         self.push_request(args=args, kwargs=kwargs)
         try:
             return self.run(*args, **kwargs)  # type: ignore[no-any-return]
+        finally:
+            self.pop_request()
+            _task_stack.pop()
+
+    async def _call_coroutine(self, args: Any, kwargs: Any) -> Any:
+        """Await `run` with a request of its own in place, in the context of whoever awaits it."""
+        _task_stack.push(self)
+        self.push_request(args=args, kwargs=kwargs)
+        try:
+            return await self.run(*args, **kwargs)
         finally:
             self.pop_request()
             _task_stack.pop()

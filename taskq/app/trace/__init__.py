@@ -13,6 +13,7 @@ from kombu.exceptions import EncodeError, OperationalError
 from kombu.utils.encoding import safe_repr
 
 from taskq.app.context import Context
+from taskq.app.trace.body import limit_coroutines
 from taskq.app.trace.child import (
     decode_body,
     execute_task,
@@ -106,6 +107,7 @@ __all__ = (
     "gethostname",
     "group",
     "in_user_code",
+    "limit_coroutines",
     "log_policy_expected",
     "log_policy_ignore",
     "log_policy_internal",

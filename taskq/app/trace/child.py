@@ -14,7 +14,7 @@ from taskq.app.context import NO_LINKS, Context
 from taskq.app.trace.failures import TraceInfo
 from taskq.app.trace.outcome import FAILED, KINDS, OK, Outcome
 from taskq.app.trace.tracer import Tracer
-from taskq.app.trace.usercode import in_user_code
+from taskq.app.trace.usercode import coroutine_waits, in_user_code, interrupt_coroutine
 from taskq.backends.ahead import ahead
 from taskq.exceptions import InvalidTaskError
 from taskq.utils.nodenames import gethostname
@@ -22,9 +22,11 @@ from taskq.utils.nodenames import gethostname
 __all__ = (
     "Outcome",
     "ahead",
+    "coroutine_waits",
     "decode_body",
     "execute_task",
     "in_user_code",
+    "interrupt_coroutine",
     "reset_worker_optimizations",
     "setup_worker_optimizations",
 )

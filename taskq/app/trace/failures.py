@@ -12,6 +12,7 @@ from kombu.utils.encoding import safe_repr, safe_str
 from taskq import signals
 from taskq.app.trace.outcome import RETRY
 from taskq.app.trace.policy import LOG_RETRY, get_log_policy, get_task_name
+from taskq.utils.coroutines import finished
 from taskq.utils.log import get_logger
 from taskq.utils.serialization import get_pickleable_etype, get_pickleable_exception
 
@@ -78,7 +79,7 @@ class TraceInfo:
         einfo = ExceptionInfo((type_, reason, tb))
         if store_errors:
             task.backend.mark_as_retry(req.id, reason.exc, einfo.traceback, request=req)
-        task.on_retry(reason.exc, req.id, req.args, req.kwargs, einfo)
+        finished(task.on_retry(reason.exc, req.id, req.args, req.kwargs, einfo))
         if signals.task_retry.receivers:
             signals.task_retry.send(sender=task, request=req, reason=reason, einfo=einfo)
         logger.info(
@@ -109,7 +110,7 @@ class TraceInfo:
             store_result=store_errors,
             call_errbacks=call_errbacks,
         )
-        task.on_failure(exc, req.id, req.args, req.kwargs, einfo)
+        finished(task.on_failure(exc, req.id, req.args, req.kwargs, einfo))
         if signals.task_failure.receivers:
             signals.task_failure.send(
                 sender=task,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from inspect import iscoroutinefunction
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -16,6 +17,7 @@ from kombu.utils.encoding import safe_repr
 from taskq import signals, states
 from taskq.app.context import Context
 from taskq.app.task import Task as BaseTask
+from taskq.app.trace.body import CoroutineBody
 from taskq.app.trace.failures import TraceInfo, get_actual_ignore_result, traceback_clear
 from taskq.app.trace.links import send_links
 from taskq.app.trace.outcome import IGNORED, REJECTED, RETRY
@@ -23,6 +25,7 @@ from taskq.app.trace.policy import LOG_IGNORED, LOG_SUCCESS, get_task_name
 from taskq.backends.ahead import ahead
 from taskq.exceptions import BackendGetMetaError, Ignore, Reject, Retry
 from taskq.result import AsyncResult
+from taskq.utils.coroutines import run_coroutine
 from taskq.utils.log import get_logger
 from taskq.utils.nodenames import gethostname
 from taskq.utils.objects import mro_lookup
@@ -68,6 +71,9 @@ class Plan:
         "track_started",
     )
 
+    #: Whether executions take the thread they are called in until they end.
+    blocking = True
+
     def __init__(
         self,
         name: str,
@@ -90,13 +96,14 @@ class Plan:
         self.hostname = hostname or gethostname()
         # A task with a __call__ of its own is called through it, others go straight to run.
         self.has_custom_call = task_has_custom(task, "__call__")
-        self.fun: Callable[..., Any] = task if self.has_custom_call else task.run
+        fun: Callable[..., Any] = task if self.has_custom_call else task.run
+        self.fun = CoroutineBody(task, fun) if self.blocking and task.is_coroutine else fun
         self.track_started = task.track_started and not eager
         self.loader_init = _unless_default(loader, "on_task_init")
         self.loader_cleanup = _unless_default(loader, "on_process_cleanup")
-        self.before_start = task.before_start if task_has_custom(task, "before_start") else None
-        self.on_success = task.on_success if task_has_custom(task, "on_success") else None
-        self.after_return = task.after_return if task_has_custom(task, "after_return") else None
+        self.before_start = _custom_handler(task, "before_start")
+        self.on_success = _custom_handler(task, "on_success")
+        self.after_return = _custom_handler(task, "after_return")
         self.resultrepr_maxsize = task.resultrepr_maxsize
         self.deduplicate = (
             not eager
@@ -246,6 +253,20 @@ def task_has_custom(task: Any, attr: str) -> bool:
     return bool(
         mro_lookup(task.__class__, attr, stop={BaseTask, object}, monkey_patched=["taskq.app.task"])
     )
+
+
+def _custom_handler(task: Any, name: str) -> Callable[..., Any] | None:
+    """Return the task's handler as a plain function, None when it is Task's, which does nothing."""
+    if not task_has_custom(task, name):
+        return None
+    handler: Callable[..., Any] = getattr(task, name)
+    if not iscoroutinefunction(handler):
+        return handler
+
+    def run_handler(*args: Any) -> Any:
+        return run_coroutine(handler(*args))
+
+    return run_handler
 
 
 def _unless_default(loader: Any, method: str) -> Callable[..., Any] | None:

@@ -5,11 +5,15 @@ Written by the tracer, read by pools whose processes run one task at a time.
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class UserCode:
     """What of the user's own runs here."""
 
     running = False
+    #: The `Interruptible` of the coroutine that runs, None while a plain function does.
+    coroutine: Any = None
 
 
 user_code = UserCode()
@@ -18,3 +22,18 @@ user_code = UserCode()
 def in_user_code() -> bool:
     """Return whether a task's own code runs: only that may be interrupted by a time limit."""
     return user_code.running
+
+
+def interrupt_coroutine(exc: BaseException) -> bool:
+    """Raise ``exc`` at the next await of the coroutine that runs here; False when none does."""
+    coroutine = user_code.coroutine
+    if coroutine is None:
+        return False
+    coroutine.throw_soon(exc)
+    return True
+
+
+def coroutine_waits() -> bool:
+    """Return whether a coroutine runs here whose own code is not at work this moment."""
+    coroutine = user_code.coroutine
+    return coroutine is not None and not coroutine.stepping

@@ -28,6 +28,7 @@ from taskq.concurrency.prefork.initializer import process_destructor, process_in
 from taskq.concurrency.prefork.interrupts import Interrupts
 from taskq.concurrency.prefork.memory import MemoryLimit
 from taskq.concurrency.prefork.page import BEGUN, Page
+from taskq.utils.coroutines import close_loop
 from taskq.utils.serialization import get_pickleable_exception
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ class ChildLoop:
         self._memory = MemoryLimit(config.max_memory) if config.max_memory else None
         self._done = 0
         self._sees_end = enter_child(sock)
-        interrupts.watch(self._executor.in_user_code)
+        interrupts.watch(self._executor)
 
     def announce(self) -> None:
         """Tell the main process that tasks may come."""
@@ -262,6 +263,7 @@ def _leave(config: ChildConfig, exitcode: int) -> None:
     """End as a Python process does: shutdown signal, threads, exit functions, buffers."""
     if config.app is not None:
         process_destructor(os.getpid(), exitcode)
+    close_loop()
     threading._shutdown()  # type: ignore[attr-defined]
     identity.leave()
     atexit._run_exitfuncs()

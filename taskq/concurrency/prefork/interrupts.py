@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterable
+from asyncio import CancelledError
+from collections.abc import Iterable
 from types import FrameType
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from taskq.concurrency.executors import Executor
 from taskq.concurrency.prefork.page import ANY_TASK, SOFT_LIMIT, TERMINATE, Page
 
 #: Signals that end a task by an exception inside it, so that its cleanup runs.
 POLITE_SIGNALS = frozenset({signal.SIGTERM, signal.SIGQUIT})
-
-
-def _never() -> bool:
-    return False
 
 
 class Interrupts:
@@ -35,7 +33,7 @@ class Interrupts:
 
     def __init__(self, page: Page) -> None:
         self._slots = page.slots
-        self._in_user_code: Callable[[], bool] = _never
+        self._executor: Executor | None = None
         #: The task that is being executed, 0 when none is.
         self.running = 0
         #: The signal by which the running task was told to end, 0 for none. Whatever such a task
@@ -54,9 +52,9 @@ class Interrupts:
             signal.signal(signum, self._on_terminate)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, BLOCKED_IN_FORK)
 
-    def watch(self, in_user_code: Callable[[], bool]) -> None:
-        """Interrupt tasks from now on, where ``in_user_code()`` says that it is safe."""
-        self._in_user_code = in_user_code
+    def watch(self, executor: Executor) -> None:
+        """Interrupt tasks from now on, where the executor says that it is safe."""
+        self._executor = executor
 
     def die_if_told(self) -> None:
         """End this process by the signal that ended its task: the main process sees what it was."""
@@ -65,18 +63,21 @@ class Interrupts:
             os.kill(os.getpid(), self.ending)
 
     def _on_soft_limit(self, signum: int, frame: FrameType | None) -> None:
-        slots, seq = self._slots, self.running
-        if seq and slots[SOFT_LIMIT] == seq and self._in_user_code():
+        slots, seq, executor = self._slots, self.running, self._executor
+        if seq and slots[SOFT_LIMIT] == seq and executor is not None and executor.in_user_code():
             slots[SOFT_LIMIT] = 0
-            raise SoftTimeLimitExceeded
+            if not executor.interrupt_coroutine(SoftTimeLimitExceeded()):
+                raise SoftTimeLimitExceeded
 
     def _on_terminate(self, signum: int, frame: FrameType | None) -> None:
-        seq = self.running
-        if not seq or self.ending:
+        seq, executor = self.running, self._executor
+        if not seq or self.ending or executor is None:
             return
-        if self._slots[TERMINATE] in (seq, ANY_TASK) and self._in_user_code():
+        if self._slots[TERMINATE] in (seq, ANY_TASK) and executor.in_user_code():
             self.ending = signum
-            raise SystemExit(128 + signum)
+            # A coroutine that waits is cancelled; one that doesn't is interrupted like a function.
+            if not (executor.coroutine_waits() and executor.interrupt_coroutine(CancelledError())):
+                raise SystemExit(128 + signum)
 
 
 def _blockable() -> Iterable[int]:

@@ -11,6 +11,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from taskq.local import PromiseProxy, Proxy
+from taskq.utils.coroutines import finished
 from taskq.utils.signatures import fun_accepts_kwargs
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ class Signal:
         return bool(self._live_receivers(sender))
 
     def send(self, sender: Any, **named: Any) -> list[tuple[Any, Any]]:
-        """Call all receivers with ``named`` arguments.
+        """Call all receivers with ``named`` arguments; coroutine functions are run to their end.
 
         Returns a list of ``(receiver, response)``. A receiver that raises does not keep the others
         from being called: the error is logged and is that receiver's response.
@@ -175,7 +176,7 @@ class Signal:
         responses = []
         for receiver in self._live_receivers(sender):
             try:
-                response = receiver(signal=self, sender=sender, **named)
+                response = finished(receiver(signal=self, sender=sender, **named))
             except Exception as exc:
                 logger.exception("Signal handler %r raised: %r", receiver, exc)
                 responses.append((receiver, exc))

@@ -1,0 +1,89 @@
+"""Calling a coroutine task as if it were a plain function, in pools that run one task per thread.
+
+The tracer of such a pool calls a `CoroutineBody` where it would call ``task.run``.
+"""
+
+from __future__ import annotations
+
+from asyncio import CancelledError
+from collections.abc import Callable
+from typing import Any
+
+from taskq.app.trace.usercode import user_code
+from taskq.exceptions import TaskCancelledError, TimeLimitExceeded
+from taskq.utils.coroutines import is_coroutine, run_coroutine
+from taskq.utils.interruptible import HardLimitHit, Interruptible, run_limited
+
+
+class CoroutineLimits:
+    """Whether the loop keeps the time limits of coroutines: where the pool can't do it."""
+
+    enforced = False
+    #: The worker's defaults in seconds.
+    soft: float | None = None
+    hard: float | None = None
+
+
+coroutine_limits = CoroutineLimits()
+
+
+def limit_coroutines(soft: float | None, hard: float | None) -> None:
+    """Have this process keep the time limits of coroutine tasks on their loops.
+
+    - soft, hard: the worker's defaults in seconds, None or 0 for none.
+    """
+    coroutine_limits.enforced = True
+    coroutine_limits.soft, coroutine_limits.hard = soft or None, hard or None
+
+
+def limits_of(
+    task: Any, soft: float | None = None, hard: float | None = None
+) -> tuple[float | None, float | None]:
+    """Return (soft, hard) limit in seconds: the call's, else the task's, else those given."""
+    call_hard, call_soft = task.request.timelimit or (None, None)
+    found = []
+    for call, own, default in (
+        (call_soft, task.soft_time_limit, soft),
+        (call_hard, task.time_limit, hard),
+    ):
+        limit = own if call is None else call
+        found.append((default if limit is None else limit) or None)
+    return found[0], found[1]
+
+
+class CoroutineBody:
+    """Runs a coroutine task to its end on the loop of the calling thread.
+
+    - task: the task.
+    - fun: what makes the coroutine.
+    """
+
+    __slots__ = ("_fun", "_task")
+
+    def __init__(self, task: Any, fun: Callable[..., Any]) -> None:
+        self._task = task
+        self._fun = fun
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return what the coroutine returns.
+
+        Raises TaskCancelledError when it cancelled itself, TimeLimitExceeded.
+        """
+        made = self._fun(*args, **kwargs)
+        if not is_coroutine(made):
+            # A __call__ of the task's own may have awaited it, or decided against it.
+            return made
+        try:
+            if coroutine_limits.enforced:
+                soft, hard = limits_of(self._task, coroutine_limits.soft, coroutine_limits.hard)
+                if soft or hard:
+                    return run_coroutine(run_limited(made, soft, hard))
+            body = user_code.coroutine = Interruptible(made)
+            try:
+                return run_coroutine(body.run())
+            finally:
+                user_code.coroutine = None
+        except CancelledError as exc:
+            raise TaskCancelledError(self._task.name) from exc
+        except HardLimitHit as exc:
+            raise TimeLimitExceeded(*exc.args) from None
