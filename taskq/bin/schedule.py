@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import click
@@ -62,13 +63,17 @@ def list_(ctx: click.Context, **kwargs: Any) -> None:
     """Show the periodic tasks."""
     for stored in _store(ctx).entries():
         entry = stored.entry(ctx.obj.app)
-        last = stored.run.last_run_at.isoformat(" ", "seconds") if stored.run else "never"
-        count = stored.run.total_run_count if stored.run else 0
         state = "paused" if stored.paused else "active"
-        ctx.obj.echo(
-            f"{stored.name}  {entry.task}  {entry.schedule}  {state}  sent {count} times, "
-            f"last {last}"
-        )
+        ctx.obj.echo(f"{stored.name}  {entry.task}  {entry.schedule}  {state}  {_sent(stored)}")
+
+
+def _sent(stored: Any) -> str:
+    """Return how often and when an entry was sent."""
+    run = stored.run
+    if run is None or not run.total_run_count:
+        return "never sent"
+    last = run.last_run_at.isoformat(" ", "seconds")
+    return f"sent {run.total_run_count} times, last {last}"
 
 
 @_command("add")
@@ -76,7 +81,10 @@ def list_(ctx: click.Context, **kwargs: Any) -> None:
 @click.argument("task")
 @_option("--every", type=click.FloatRange(min=0, min_open=True), help="Seconds between two runs.")
 @_option("--crontab", help="Minute, hour, day of month, month and day of week, as '30 7 * * mon'.")
-@_option("--timezone", help="Zone of the crontab; that of the app if not given.")
+@_option("--rrule", help="Rule of a calendar, as 'FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17'.")
+@_option("--start", help="With --rrule: since when, as '2026-01-31T09:00'.")
+@_option("--solar", nargs=3, metavar="EVENT LAT LON", help="Sun, as 'sunset 52.5 13.4'.")
+@_option("--timezone", help="Zone of crontab and rule; that of the app if not given.")
 @_option("-a", "--args", type=JSON_ARRAY, default="[]", help="Positional arguments as JSON.")
 @_option("-k", "--kwargs", type=JSON_OBJECT, default="{}", help="Keyword arguments as JSON.")
 @_option("-Q", "--queue", help="Queue to send to.")
@@ -92,6 +100,9 @@ def add(
     task: str,
     every: float | None,
     crontab: str | None,
+    rrule: str | None,
+    start: str | None,
+    solar: tuple[str, str, str] | None,
     timezone: str | None,
     args: Any,
     kwargs: Any,
@@ -104,14 +115,20 @@ def add(
     \b
     $ taskq -A proj schedule add refresh proj.refresh --every 30
     $ taskq -A proj schedule add report proj.report --crontab '30 7 * * mon'
+    $ taskq -A proj schedule add bills proj.bills --rrule 'FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17'
+    $ taskq -A proj schedule add lamps proj.lamps --solar sunset 52.5 13.4
     """
-    if (every is None) == (crontab is None):
-        raise click.UsageError("Say when: either --every or --crontab.")
-    if timezone is not None and crontab is None:
-        raise click.UsageError("--timezone is for --crontab.")
+    whens = {"every": every, "crontab": crontab, "rrule": rrule, "solar": solar or None}
+    given = [name for name, value in whens.items() if value is not None]
+    if len(given) != 1:
+        raise click.UsageError("Say when: one of --every, --crontab, --rrule and --solar.")
+    if timezone is not None and given[0] not in {"crontab", "rrule"}:
+        raise click.UsageError("--timezone is for --crontab and --rrule.")
+    if start is not None and rrule is None:
+        raise click.UsageError("--start is for --rrule.")
     options = {"queue": queue, "expires": expires}
     try:
-        when = every if crontab is None else _parsed(crontab, timezone)
+        when = every or _schedule(given[0], whens[given[0]], start, timezone)
         _store(ctx).add(
             name,
             task=task,
@@ -125,16 +142,21 @@ def add(
         raise click.UsageError(f"{name}: {exc}") from exc
 
 
-def _parsed(line: str, timezone: str | None) -> Any:
-    from taskq.schedules import ParseException, crontab
+def _schedule(kind: str, value: Any, start: str | None, timezone: str | None) -> Any:
+    """Return the schedule that the options mean. Raises ValueError if they mean none."""
+    from taskq.schedules import ParseException, crontab, rrule, solar
 
-    fields = line.split()
+    if kind == "solar":
+        event, lat, lon = value
+        return solar(event, float(lat), float(lon))
+    if kind == "rrule":
+        return rrule(value, None if start is None else datetime.fromisoformat(start), tz=timezone)
+    fields = value.split()
     if len(fields) != 5:
-        raise click.UsageError(f"--crontab {line!r} has {len(fields)} fields, not five.")
+        raise click.UsageError(f"--crontab {value!r} has {len(fields)} fields, not five.")
     minute, hour, day_of_month, month, day_of_week = fields
-    zone = {} if timezone is None else {"tz": timezone}
     try:
-        return crontab(minute, hour, day_of_week, day_of_month, month, **zone)
+        return crontab(minute, hour, day_of_week, day_of_month, month, tz=timezone)
     except ParseException as exc:
         raise ValueError(str(exc)) from exc
 

@@ -9,6 +9,7 @@ from taskq.schedules.base import BaseSchedule, schedstate
 from taskq.schedules.cron import crontab
 from taskq.schedules.cronfields import Cronspec, ParseException, cronfield, crontab_parser
 from taskq.schedules.interval import maybe_schedule, schedule
+from taskq.schedules.recurrence import rrule
 from taskq.schedules.sun import solar
 
 __all__ = (
@@ -19,12 +20,13 @@ __all__ = (
     "crontab",
     "crontab_parser",
     "maybe_schedule",
+    "rrule",
     "schedstate",
     "schedule",
     "solar",
 )
 
-for _class in (BaseSchedule, crontab, schedule, solar, schedstate):
+for _class in (BaseSchedule, crontab, rrule, schedule, solar, schedstate):
     # Stored schedules name their class: let that be where it stays.
     _class.__module__ = __name__
 del _class

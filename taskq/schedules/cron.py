@@ -9,7 +9,7 @@ from typing import Any
 
 from taskq.schedules.base import BaseSchedule, schedstate
 from taskq.schedules.cronfields import Cronspec, cronfield, expand
-from taskq.schedules.occurrences import CronFields, instant_of, next_instant
+from taskq.schedules.occurrences import CronFields, instant_of, next_instant, next_on_clock
 from taskq.utils.time import ffwd as _ffwd
 from taskq.utils.time import timezone
 
@@ -85,14 +85,14 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
         """Return the numbers that a field means; see `cronfields.expand`."""
         return expand(cronspec, max_, min_)
 
-    @property
-    def _fields(self) -> CronFields:
+    def _following(self, on_clock: datetime) -> datetime:
+        """Return the next time on the clock, naive, that is later than a naive time."""
         fields: CronFields | None = self.__dict__.get("_sorted_fields")
         if fields is None:
             fields = self._sorted_fields = CronFields.of(
                 self.minute, self.hour, self.day_of_week, self.day_of_month, self.month_of_year
             )
-        return fields
+        return next_on_clock(fields, on_clock)
 
     # -- when it is due -----------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
         zone = self._zone(tz)
         last = self.maybe_make_aware(last_run_at).astimezone(zone)
         now = self.maybe_make_aware(self.now()).astimezone(zone)
-        due = next_instant(self._fields, last, zone)
+        due = next_instant(self._following, last, zone)
         delta = ffwd(
             year=due.year,
             month=due.month,
@@ -168,7 +168,7 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
 
     def _due_after(self, last: datetime) -> datetime:
         zone = self.tz
-        return instant_of(next_instant(self._fields, last, zone), zone)
+        return instant_of(next_instant(self._following, last, zone), zone)
 
     def _zone(self, tz: tzinfo | str | None) -> tzinfo:
         return self.tz if tz is None else timezone.tz_or_local(tz)

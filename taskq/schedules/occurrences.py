@@ -1,4 +1,4 @@
-"""When the fields of a crontab come round next: on the clock, and in real time.
+"""When the fields of a crontab, or another rule, come round next: on the clock, and in real time.
 
 A time on the clock happens once. One that clocks skip when they are set forward happens as much
 later as they are set forward by; one that they show twice happens the first time.
@@ -8,11 +8,18 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from calendar import monthrange
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
+from typing import TypeAlias
 
-__all__ = ("CronFields", "next_instant", "next_on_clock")
+__all__ = ("NEVER", "CronFields", "OnClock", "instant_of", "next_instant", "next_on_clock")
+
+#: Returns the next time on the clock, naive, that is later than a naive time; `NEVER` if none is.
+OnClock: TypeAlias = Callable[[datetime], datetime]
+
+#: Stands for a time that does not come.
+NEVER = datetime.max
 
 MINUTE = timedelta(minutes=1)
 DAY = timedelta(days=1)
@@ -115,41 +122,43 @@ def _day_of_month(fields: CronFields, year: int, month: int, first: int) -> int 
     return None
 
 
-def next_instant(fields: CronFields, last: datetime, tz: tzinfo) -> datetime:
+def next_instant(following: OnClock, last: datetime, tz: tzinfo) -> datetime:
     """Return the time in `tz`, naive, of the next occurrence in real time after `last`.
 
     Clocks may show another time when it happens: see `instant_of`.
 
     Parameters:
-        fields: of the crontab.
+        following: the times on the clock.
         last: a time with a zone.
         tz: zone of the clock.
     """
     last = last.astimezone(UTC)
     local = last.astimezone(tz)
     on_clock = local.replace(tzinfo=None, fold=0)
-    found = next_on_clock(fields, on_clock)
+    found = following(on_clock)
     instant = instant_of(found, tz)
     if instant <= last:
         # Clocks were set back since that time, and show it again: it happened the first time.
         first_offset = found - instant.replace(tzinfo=None)
-        found = next_on_clock(fields, last.replace(tzinfo=None) + first_offset)
+        found = following(last.replace(tzinfo=None) + first_offset)
         instant = instant_of(found, tz)
     skipped = _offset(last, tz) - _offset(last - DAY, tz)
     if skipped > timedelta(0):
         # Times that clocks skipped lately may be still to come, and earlier than `found`.
         found, instant = _earlier(
-            fields, on_clock - skipped - MINUTE, on_clock, last, (found, instant), tz
+            following, on_clock - skipped - MINUTE, on_clock, last, (found, instant), tz
         )
+    if found == NEVER:
+        return found
     shown = instant.astimezone(tz).replace(tzinfo=None, fold=0)
     if shown > found:
         # `found` is skipped, and happens later than a time that comes after it on the clock.
-        found, instant = _earlier(fields, found, shown, last, (found, instant), tz)
+        found, instant = _earlier(following, found, shown, last, (found, instant), tz)
     return found
 
 
 def _earlier(
-    fields: CronFields,
+    following: OnClock,
     begin: datetime,
     end: datetime,
     last: datetime,
@@ -160,17 +169,19 @@ def _earlier(
 
     `best` if there is none that happens before it.
     """
-    on_clock = next_on_clock(fields, begin)
+    on_clock = following(begin)
     while on_clock <= end:
         instant = instant_of(on_clock, tz)
         if last < instant < best[1]:
             best = on_clock, instant
-        on_clock = next_on_clock(fields, on_clock)
+        on_clock = following(on_clock)
     return best
 
 
 def instant_of(on_clock: datetime, tz: tzinfo) -> datetime:
     """Return when a time on the clock of a zone happens, in UTC."""
+    if on_clock == NEVER:
+        return on_clock.replace(tzinfo=UTC)
     return on_clock.replace(tzinfo=tz, fold=0).astimezone(UTC)
 
 

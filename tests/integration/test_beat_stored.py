@@ -40,7 +40,16 @@ def test_a_running_beat_sees_changes(
     with running_beat(project) as beat:
         schedule("add", "n", "proj.note", "--every", "0.5", "-a", "[1]")
         beat.wait_for_log("Sending due task n", timeout=4)
-        assert "n  proj.note" in schedule("list")
+        for name, *when in (
+            ("friday", "--rrule", "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=17", "--timezone", "Asia/Tokyo"),
+            ("odd-days", "--rrule", "FREQ=DAILY;INTERVAL=2", "--start", "2026-01-01T09:00"),
+            ("lamps", "--solar", "sunset", "52.5", "13.4"),
+        ):
+            schedule("add", name, "proj.note", *when)
+        listed = schedule("list")
+        assert "n  proj.note  <freq: " in listed
+        assert "odd-days  proj.note  <rrule: FREQ=DAILY;INTERVAL=2 since 2026-01-01" in listed
+        assert "lamps  proj.note  <solar: sunset at latitude 52.5" in listed
         schedule("pause", "n")
         assert "paused" in schedule("list")
         time.sleep(2)
@@ -51,17 +60,21 @@ def test_a_running_beat_sees_changes(
         schedule("resume", "n")
         wait_until(lambda: beat.log.count("Sending due task n") > count)
         schedule("remove", "n")
-        assert "proj.note" not in schedule("list")
+        assert "n  proj.note" not in schedule("list")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("pause", "nope"), "There is no periodic task 'nope'"),
-        (("add", "n", "t"), "either --every or --crontab"),
+        (("add", "n", "t"), "one of --every, --crontab"),
         (("add", "n", "t", "--crontab", "* *"), "has 2 fields, not five"),
         (("add", "n", "t", "--crontab", "99 * * * *"), "99"),
         (("add", "n", "t", "--every", "0"), "0"),
+        (("add", "n", "t", "--every", "3", "--timezone", "UTC"), "is for --crontab and --rrule"),
+        (("add", "n", "t", "--rrule", "FREQ=DAILY;INTERVAL=2"), "counted from a start"),
+        (("add", "n", "t", "--rrule", "FREQ=DAILY", "--start", "soon"), "soon"),
+        (("add", "n", "t", "--solar", "moonrise", "1", "1"), "moonrise"),
         (("add", "n", "t", "--crontab", "0 0 * * *", "--timezone", "No/Where"), "No/Where"),
     ],
 )

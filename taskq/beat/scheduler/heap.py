@@ -69,7 +69,10 @@ class EntryHeap(ScheduleKeeper):
         except Exception as exc:
             self._is_due_failed(entry, exc)
             return time.time() + self.max_interval, priority, entry
-        return self._when(entry, 0 if is_due else delay) or 0, priority, entry
+        if not isinstance(delay, (int, float)):
+            # Never again, as far as its schedule knows.
+            delay = self.max_interval
+        return self._when(entry, 0 if is_due else delay), priority, entry
 
     def _is_due_failed(self, entry: Any, exc: BaseException | None = None) -> None:
         """Tell that an entry's schedule doesn't work; the other entries go on."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from kombu.utils.json import dumps, loads
 
-from taskq.schedules import crontab, maybe_schedule, schedule, solar
+from taskq.schedules import crontab, maybe_schedule, rrule, schedule, solar
 
 __all__ = ("KEYS", "definition_of", "entry_from", "schedule_from", "schedule_to")
 
@@ -35,13 +35,16 @@ def schedule_to(value: Any, *, relative: bool = False) -> dict[str, Any]:
             value._orig_day_of_week,
         )
         return {"crontab": " ".join(map(_field, fields)), **zone}
+    if type(value) is rrule:
+        since = {} if value.dtstart is None else {"dtstart": value.dtstart.isoformat()}
+        return {"rrule": value.rule, **since, **zone}
     if type(value) is solar:
         return {"solar": [value.event, value.lat, value.lon]}
     if type(value) is schedule:
         return {"every": value.run_every.total_seconds(), "relative": value.relative, **zone}
     raise TypeError(
         f"a schedule of class {type(value).__name__} cannot be stored in a database: use seconds, "
-        "crontab or solar"
+        "crontab, rrule or solar"
     )
 
 
@@ -58,6 +61,9 @@ def schedule_from(value: Mapping[str, Any], app: Any) -> Any:
     if "crontab" in value:
         minute, hour, day_of_month, month_of_year, day_of_week = value["crontab"].split()
         return crontab(minute, hour, day_of_week, day_of_month, month_of_year, app=app, **zone)
+    if "rrule" in value:
+        since = datetime.fromisoformat(value["dtstart"]) if "dtstart" in value else None
+        return rrule(value["rrule"], since, app=app, **zone)
     if "solar" in value:
         event, lat, lon = value["solar"]
         return solar(event, lat, lon, app=app)

@@ -11,7 +11,7 @@ import pytest
 
 from taskq import TaskQ
 from taskq.beat import BeatLazyFunc, Scheduler, SchedulingError
-from taskq.schedules import crontab, schedstate, schedule
+from taskq.schedules import crontab, rrule, schedstate, schedule
 from tests.unit.beat.beat_support import ago, sent, tick_all
 
 NewApp = Callable[..., TaskQ]
@@ -334,6 +334,21 @@ def test_no_missed_times_are_sent_at_start_where_the_entry_says_so(new_app: NewA
     scheduler.add(name="none", task="t", schedule=10, last_run_at=last, catch_up="none")
     assert scheduler.tick() <= 5
     assert not sent(app)
+
+
+def test_a_rule_that_is_over_leaves_the_others_to_be_sent(new_app: NewApp) -> None:
+    app = new_app()
+    scheduler = Scheduler(app)
+    last = ago(hours=1)
+    rule = rrule("FREQ=DAILY;COUNT=1", last + timedelta(minutes=1))
+    scheduler.add(name="once", task="once", schedule=rule, last_run_at=last)
+    scheduler.add(name="n", task="t", schedule=60, last_run_at=last)
+    tick_all(scheduler)
+    assert {message.headers["task"] for message in sent(app)} == {"once", "t"}
+    scheduler.schedule["n"].last_run_at = last
+    scheduler.populate_heap()
+    tick_all(scheduler)
+    assert [message.headers["task"] for message in sent(app)] == ["t"]
 
 
 def test_jitter_keeps_a_task_back_for_a_while(new_app: NewApp) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from taskq.beat.leases.base import Run
 from taskq.beat.stored import DatabaseScheduler, ScheduleStore, UnknownEntry, open_store
 from taskq.beat.stored.definitions import definition_of, entry_from
 from taskq.exceptions import ImproperlyConfigured
-from taskq.schedules import crontab, schedule
+from taskq.schedules import crontab, rrule, schedule
 from tests.unit.beat.beat_support import ago, sent, tick_all
 
 NewApp = Callable[..., TaskQ]
@@ -43,6 +43,9 @@ def store(app: TaskQ) -> Iterator[ScheduleStore]:
         crontab("*/5", "8-18", "mon-fri", "1,15", "jan"),
         crontab(minute=[1, 2, 3]),
         crontab(hour=9, tz="Asia/Tokyo"),
+        rrule("FREQ=MONTHLY;BYDAY=-1FR"),
+        rrule("FREQ=DAILY;INTERVAL=2", datetime(2024, 1, 1, 9), tz="Asia/Tokyo"),
+        rrule("FREQ=DAILY;COUNT=2", datetime(2024, 1, 1, 9, tzinfo=UTC)),
     ],
 )
 def test_schedules_come_back_as_they_were(app: TaskQ, when: Any) -> None:
