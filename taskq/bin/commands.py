@@ -14,7 +14,7 @@ COMMANDS = {
     "completion": Row("taskq.bin.completion:completion", "Print a shell's completion script."),
     "control": Row("taskq.bin.control:control", "Change something in running workers."),
     "events": Row("taskq.bin.events:events", "Watch workers and tasks."),
-    "graph": Row("taskq.bin.graph:graph", "Draw boot steps or workers, for Graphviz."),
+    "graph": Row("taskq.bin.graph:graph", "Draw boot steps, workers or a workflow."),
     "inspect": Row("taskq.bin.control:inspect", "Ask running workers about themselves."),
     "list": Row("taskq.bin.list:list_", "Show what the broker has."),
     "logtool": Row("taskq.bin.logtool:logtool", "Find out from logs what became of tasks."),

@@ -1,4 +1,4 @@
-"""``taskq graph``: the steps of a worker, or a cluster of workers, drawn for Graphviz.
+"""``taskq graph``: the steps of a worker, a cluster of workers, or a workflow, drawn.
 
 ``taskq graph bootsteps | dot -Tpng -o steps.png``.
 """
@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import click
 
 from taskq.bin.base import CeleryCommand, handle_preload_options
+from taskq.bin.graph_workflow import workflow
 from taskq.utils.graph import DependencyGraph, GraphFormatter
 
 __all__ = ("graph",)
@@ -25,7 +26,10 @@ MAX_THREADS = 10
 @click.pass_context
 @handle_preload_options
 def graph(ctx: click.Context) -> None:
-    """Draw graphs in the DOT language."""
+    """Draw boot steps, workers and workflows: in the DOT language, or as a picture."""
+
+
+graph.add_command(workflow)
 
 
 @graph.command(cls=CeleryCommand, context_settings={"allow_extra_args": True})
