@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from taskq.transport import Connection
 from tests.integration.project import Project
 
 
@@ -74,3 +75,18 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+def client(redis_url: str) -> Iterator[Any]:
+    """A client of the Redis that ``redis_url`` names, to look behind the transport."""
+    from redis import Redis
+
+    with Redis.from_url(redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def connection(redis_url: str) -> Iterator[Any]:
+    """A connection through the Redis transport."""
+    with Connection(redis_url) as connection:
+        yield connection

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from kombu.exceptions import OperationalError
 from redis import Redis
 
 from taskq.transport import Connection
@@ -21,18 +22,6 @@ def server(tmp_path):
     server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
     yield server
     server.stop()
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def connection(redis_url):
-    with Connection(redis_url) as connection:
-        yield connection
 
 
 def kill_clients(client: Redis) -> None:
@@ -56,7 +45,7 @@ def reconnect(receiver: Receiver, deadline: float) -> None:
     while True:
         try:
             receiver.connect()
-        except receiver.connection.connection_errors:
+        except (*receiver.connection.connection_errors, OperationalError):
             assert time.monotonic() < deadline
             time.sleep(0.1)
         else:

@@ -11,7 +11,6 @@ import time
 
 import pytest
 from kombu import Consumer, Exchange, Queue
-from redis import Redis
 
 from taskq.transport import Connection
 from tests.integration.redis_support import receiving, script, wait_for
@@ -48,12 +47,6 @@ print("holding", flush=True)
 while True:
     receiver.turn()
 """
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
 
 
 @pytest.fixture

@@ -5,18 +5,11 @@ from __future__ import annotations
 import threading
 
 import pytest
-from redis import Redis
 
 from taskq import TaskQ
 from tests.integration.redis_support import bodies_in
 
 BOTH = ["ours", "theirs"]
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
 
 
 def with_tasks(app):

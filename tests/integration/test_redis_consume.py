@@ -7,22 +7,9 @@ import time
 
 import pytest
 from kombu import Consumer, Exchange, Queue
-from redis import Redis
 
 from taskq.transport import Connection
 from tests.integration.redis_support import Receiver, Server, bodies_in, receiving, send, wait_for
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def connection(redis_url):
-    with Connection(redis_url) as connection:
-        yield connection
 
 
 def consume(connection, queue, callback, **options):

@@ -11,9 +11,7 @@ import time
 import pytest
 from kombu import Connection as KombuConnection
 from kombu import Exchange, Queue
-from redis import Redis
 
-from taskq.transport import Connection
 from tests.integration.redis_support import Receiver, bodies_in, receiving, script, send, wait_for
 
 #: A short lease in seconds, so that tests need not wait for long.
@@ -30,18 +28,6 @@ print("holding", flush=True)
 while True:
     receiver.turn()
 """
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def connection(redis_url):
-    with Connection(redis_url) as connection:
-        yield connection
 
 
 def holder(url, count, lease=LEASE, ack=""):

@@ -5,22 +5,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from redis import Redis
 
-from taskq.transport import Connection
 from tests.integration.redis_support import Receiver, receiving, send, wait_for
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def connection(redis_url):
-    with Connection(redis_url) as connection:
-        yield connection
 
 
 def test_message_comes_back_when_due(redis_url, connection, client):

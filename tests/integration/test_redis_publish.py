@@ -10,23 +10,11 @@ import uuid
 import pytest
 from kombu import Connection as KombuConnection
 from kombu import Exchange, Queue
-from redis import Redis, exceptions
+from redis import exceptions
 
 from taskq.transport import Connection
 from tests.integration.redis_support import Server, bodies_in, send, wait_for
 from tests.services import free_port
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
-
-
-@pytest.fixture
-def connection(redis_url):
-    with Connection(redis_url) as connection:
-        yield connection
 
 
 @pytest.fixture

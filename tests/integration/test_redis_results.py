@@ -9,18 +9,12 @@ import threading
 import time
 
 import pytest
-from redis import Redis, exceptions
+from redis import exceptions
 
 from taskq import TaskQ
 from taskq.backends.redis import RedisBackend, SentinelBackend
 from taskq.exceptions import BackendStoreError, ImproperlyConfigured, TimeoutError
 from tests.integration.redis_support import Server, wait_for
-
-
-@pytest.fixture
-def client(redis_url):
-    with Redis.from_url(redis_url) as client:
-        yield client
 
 
 def make_app(url, **settings):

@@ -197,3 +197,24 @@ def test_a_taken_mailbox_keeps_no_worker_from_working(project):
     assert project.proj.pid.delay().get(timeout=10)
     second.wait_for_log("is ours again")
     assert second.stop() == 0
+
+
+def test_a_connection_lost_while_the_worker_starts_is_made_again(make_project, sqlite_url):
+    code = """
+    from kombu.exceptions import OperationalError
+    from taskq import bootsteps
+
+    class Unlucky(bootsteps.StartStopStep):
+        requires = {"taskq.worker.consumer.tasks:Tasks"}
+        starts = 0
+
+        def start(self, consumer):
+            Unlucky.starts += 1
+            if Unlucky.starts == 1:
+                raise OperationalError("the connection went away")
+
+    app.steps["consumer"].add(Unlucky)
+    """
+    project = make_project(code, broker=sqlite_url, backend=sqlite_url)
+    with project.worker("-c", "1") as worker:
+        assert "the connection went away" in worker.log

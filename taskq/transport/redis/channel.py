@@ -135,27 +135,6 @@ class Channel(kombu_redis.Channel):
 
     # -- publishing -----------------------------------------------------------------
 
-    def prepare_message(
-        self,
-        body: Any,
-        priority: int | None = None,
-        content_type: str | None = None,
-        content_encoding: str | None = None,
-        headers: dict[str, Any] | None = None,
-        properties: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """Return a message to be given to `basic_publish`, as kombu makes it."""
-        properties = {} if properties is None else properties
-        properties.setdefault("delivery_info", {})
-        properties.setdefault("priority", priority or self.default_priority)
-        return {
-            "body": body,
-            "content-encoding": content_encoding,
-            "content-type": content_type,
-            "headers": {} if headers is None else headers,
-            "properties": properties,
-        }
-
     def basic_publish(
         self, message: Any, exchange: str = "", routing_key: str = "", **kwargs: Any
     ) -> None:

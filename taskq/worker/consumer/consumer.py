@@ -15,7 +15,7 @@ from typing import Any
 
 from billiard.common import restart_state
 from billiard.exceptions import RestartFreqExceeded
-from kombu.exceptions import ContentDisallowed, DecodeError
+from kombu.exceptions import ContentDisallowed, DecodeError, OperationalError
 
 from taskq import bootsteps
 from taskq.app.trace import build_tracer
@@ -145,7 +145,8 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def _read_connection_errors(self) -> None:
         connection = self.app.connection_for_read()
-        self.connection_errors = tuple(connection.connection_errors)
+        # kombu wraps what it meets when it connects again by itself.
+        self.connection_errors = (*connection.connection_errors, OperationalError)
         self.channel_errors = tuple(connection.channel_errors)
 
     # -- running
