@@ -13,9 +13,17 @@ from taskq.worker.control.panel import control_command, ok
 logger = get_logger("celery.worker.control")
 
 
+def _refuse_with_autoscale(state: Any, command: str) -> None:
+    if state.consumer.controller.autoscaler is not None:
+        raise ValueError(
+            f"{command} is no use with --autoscale, which would undo it: change its limits instead"
+        )
+
+
 @control_command(args=[("n", int)], signature="[N=1]")
 def pool_grow(state: Any, n: int = 1, **kwargs: Any) -> Any:
     """Add pool processes."""
+    _refuse_with_autoscale(state, "pool_grow")
     state.consumer.pool.grow(n)
     state.consumer._update_prefetch_count(n)
     return ok("pool will grow")
@@ -24,6 +32,7 @@ def pool_grow(state: Any, n: int = 1, **kwargs: Any) -> Any:
 @control_command(args=[("n", int)], signature="[N=1]")
 def pool_shrink(state: Any, n: int = 1, **kwargs: Any) -> Any:
     """Remove pool processes."""
+    _refuse_with_autoscale(state, "pool_shrink")
     state.consumer.pool.shrink(n)
     state.consumer._update_prefetch_count(-n)
     return ok("pool will shrink")
