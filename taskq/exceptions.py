@@ -36,6 +36,7 @@ __all__ = (
     "CeleryError",
     "CeleryWarning",
     "ChordError",
+    "DeliveryLimitExceeded",
     "DuplicateNodenameWarning",
     "DuplicateTaskNameWarning",
     "FixupWarning",
@@ -295,6 +296,10 @@ class MaxRetriesExceededError(TaskError):
         self.task_args = kwargs.pop("task_args", [])
         self.task_kwargs = kwargs.pop("task_kwargs", {})
         super().__init__(*args, **kwargs)
+
+
+class DeliveryLimitExceeded(TaskError):
+    """The message was delivered ``task_delivery_limit`` times, and its worker died every time."""
 
 
 class TaskRevokedError(TaskError):

@@ -217,6 +217,8 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
     def close(self) -> None:
         """Close connections and clean up; needed only for apps made on the fly."""
         self._close_pools()
+        if "dead_letters" in self.__dict__:
+            self.dead_letters.close()
         backend = self._backend_cache
         if backend is not None and hasattr(backend, "close"):
             backend.close()

@@ -8,13 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from taskq import canvas
 from taskq._state import get_current_app
 from taskq.app import backends as _backends
 from taskq.loaders import get_loader_cls
 from taskq.utils.imports import instantiate, symbol_by_name
+
+if TYPE_CHECKING:
+    from taskq.app.dead import DeadLetters
 
 
 class Parts:
@@ -121,6 +124,12 @@ class Parts:
     def control(self) -> Any:
         """Remote control of workers."""
         return instantiate(self.control_cls, app=self)
+
+    @cached_property
+    def dead_letters(self) -> DeadLetters:
+        """Messages of tasks that came to nothing."""
+        letters: DeadLetters = instantiate("taskq.app.dead:DeadLetters", app=self)
+        return letters
 
     @cached_property
     def events(self) -> Any:

@@ -13,6 +13,7 @@ COMMANDS = {
     "call": Row("taskq.bin.call:call", "Send a task by name."),
     "completion": Row("taskq.bin.completion:completion", "Print a shell's completion script."),
     "control": Row("taskq.bin.control:control", "Change something in running workers."),
+    "dead": Row("taskq.bin.dead:dead", "Show, repeat and delete dead letters."),
     "events": Row("taskq.bin.events:events", "Watch workers and tasks."),
     "graph": Row("taskq.bin.graph:graph", "Draw boot steps, workers or a workflow."),
     "inspect": Row("taskq.bin.control:inspect", "Ask running workers about themselves."),

@@ -9,7 +9,7 @@ from kombu.utils.encoding import safe_str
 
 from taskq.utils.collections import AttributeDict
 from taskq.utils.log import get_logger
-from taskq.worker import control
+from taskq.worker.control.allowed import allowed_commands
 
 __all__ = ("Pidbox",)
 
@@ -30,7 +30,7 @@ class Pidbox:
         self.hostname = c.hostname
         self.node = c.app.control.mailbox.Node(
             safe_str(c.hostname),
-            handlers=control.Panel.data,
+            handlers=allowed_commands(c.app.conf.worker_control_commands_allowed),
             state=AttributeDict(
                 app=c.app,
                 hostname=c.hostname,

@@ -19,6 +19,7 @@ from taskq.exceptions import InvalidTaskError
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
 from taskq.worker import state
+from taskq.worker.poison import delivery_limit
 from taskq.worker.request import Request, create_request_cls
 
 __all__ = ("default",)
@@ -137,6 +138,7 @@ def default(
     received = signals.task_received
     revoked_ids, revoked_stamps = state.revoked, state.revoked_stamps
     log_received = logger.isEnabledFor(logging.INFO)
+    limit = delivery_limit(app, task)
     early_acks = None if task.acks_late else consumer.early_acks
 
     def handle(
@@ -182,6 +184,12 @@ def default(
         if (
             revoked_ids or revoked_stamps or headers.get("expires") is not None
         ) and request.revoked():
+            return
+        if (
+            limit is not None
+            and message.delivery_info.get("redelivered")
+            and not limit.admits(request)
+        ):
             return
         if received.receivers:
             received.send(sender=consumer, request=request)

@@ -17,6 +17,7 @@ from taskq import bootsteps, concurrency, signals
 from taskq.bootsteps import RUN, TERMINATE
 from taskq.exceptions import ImproperlyConfigured, TaskRevokedError, WorkerTerminate
 from taskq.platforms import EX_FAILURE, create_pidlock
+from taskq.utils.decompression import limit_decompression
 from taskq.utils.imports import reload_from_cwd
 from taskq.utils.log import get_logger, mlevel
 from taskq.utils.nodenames import default_nodename, worker_direct
@@ -108,6 +109,7 @@ class WorkController:
         self.pidfile = pidfile
         self.setup_queues(queues, exclude_queues)
         self.setup_includes(str_to_list(include))
+        limit_decompression(self.app.conf.task_max_decompressed_size)
         if not self.concurrency:
             self.concurrency = self._available_cpus()
         self.loglevel = mlevel(self.loglevel)

@@ -324,8 +324,20 @@ TASKQ_SETTINGS: dict[str, dict[str, Option]] = {
         leader_lease=Option(0, type="float"),
         schedule_database=Option(),
     ),
+    "task": Namespace(
+        __old__=OLD_NS,
+        delivery_limit=Option(type="int"),
+        dead_letter_queue=Option(),
+        dead_letter_reasons=Option(
+            ("failed", "rejected", "delivery-limit", "invalid"), type="tuple"
+        ),
+        dead_letter_max=Option(10_000, type="int"),
+        dead_letter_expires=Option(14 * 86_400.0, type="float"),
+        max_decompressed_size=Option(256 * 1024**2, type="int"),
+    ),
     "worker": Namespace(
         __old__=OLD_NS_WORKER,
+        control_commands_allowed=Option(type="list"),
         lease=Option(15.0, type="float"),
         defer_eta=Option(10.0, type="float"),
     ),
@@ -357,6 +369,6 @@ NAMESPACES: dict[str, Option | dict[str, Option]] = {
     "elasticsearch": _ELASTICSEARCH,
     "security": _SECURITY,
     "database": _DATABASE,
-    "task": _TASK,
+    "task": _TASK | TASKQ_SETTINGS["task"],
     "worker": _WORKER | TASKQ_SETTINGS["worker"],
 }

@@ -292,6 +292,23 @@ class Channel(kombu_redis.Channel):
         """
         self.claimer.release(delivery_tags, redelivered=redelivered)
 
+    def times_delivered(self, message: Any) -> int:
+        """Return how often a message is known to have been delivered before.
+
+        0 for one that never came back; 1 for one that did, and 1 more for each `count_delivery`.
+        Raises connection errors.
+        """
+        if not message.delivery_info.get("redelivered"):
+            return 0
+        return 1 + self.claimer.starts_of(message)
+
+    def count_delivery(self, delivery_tag: str) -> None:
+        """Note on the server that a held message, which came back before, is about to be worked on.
+
+        Raises KeyError when the channel does not hold the message, and connection errors.
+        """
+        self.claimer.count_start(self.qos.get(delivery_tag))
+
     def flush(self) -> frozenset[str]:
         """Write all acknowledgements and parkings to the socket.
 

@@ -32,6 +32,9 @@ UNLIMITED_BATCH, LARGEST_BATCH = 100, 500
 #: Seconds between two attempts to go on after the connection broke, without telling anybody.
 RESUME_INTERVAL = 2.0
 
+#: Seconds for which it is known how often a message was begun again.
+STARTS_TTL = 7 * 86_400
+
 CONNECTION_ERRORS = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
 
 
@@ -291,6 +294,28 @@ class Claimer:
             raise KeyError(f"This channel holds no message with the delivery tag {tag!r}")
         if lease.settle(tag):
             lease.parks[tag] = lease.parking(message, time.monotonic() + delay)
+
+    # -- counting ------------------------------------------------------------------------
+
+    def starts_of(self, message: Message) -> int:
+        """Return how often a message was begun again, as far as that was counted lately."""
+        (count,) = self._on_side(pack("GET", self._starts_key(message)), 1)
+        return int(count or 0)
+
+    def count_start(self, message: Message) -> None:
+        """Count that a message is about to be begun again."""
+        key = self._starts_key(message)
+        self._on_side(pack("INCR", key) + pack("EXPIRE", key, STARTS_TTL), 2)
+
+    def _starts_key(self, message: Message) -> str:
+        # The publisher's tag stays with the message, however often it is claimed.
+        return f"{self._options.keys.starts}{message.properties.get('delivery_tag')}"
+
+    def _on_side(self, commands: bytes, count: int) -> list[Any]:
+        with self._side_wire.lock:
+            self._side_wire.reopen_if_closed()
+            replies: list[Any] = self._side_wire.call_many(commands, count)
+        return replies
 
     # -- getting one message -----------------------------------------------------------
 

@@ -32,6 +32,8 @@ class Keys:
     #: Tags of parked messages by due time (server clock), and the messages.
     parked: str
     parked_messages: str
+    #: A key of this name followed by a message's own tag counts how often it was begun again.
+    starts: str
     #: Prefix of the sets of kombu that say which queues an exchange leads to.
     bindings: str
 
@@ -51,6 +53,7 @@ class Keys:
             dead_owners=own + "owners.dead",
             fence=own + "fence.",
             once=own + "once.",
+            starts=own + "starts.",
             parked=own + "parked",
             parked_messages=own + "parked.messages",
             bindings=prefix + channel.keyprefix_queue % "",

@@ -287,6 +287,27 @@ class Channel(base.StdChannel):
         self.qos.defer(delivery_tag, due)
         self._settled()
 
+    def release(self, delivery_tags: Iterable[str]) -> None:
+        """Give messages back to their queues as if they had not been taken.
+
+        Parameters:
+            delivery_tags: of messages that nobody has begun to work on.
+        """
+        for delivery_tag in delivery_tags:
+            self.qos.put_back(delivery_tag)
+        self._settled()
+
+    def times_delivered(self, message: SQLiteMessage) -> int:
+        """Return how often a message is known to have been delivered before.
+
+        0 for one that never came back; 1 for one that did, and 1 more for each `count_delivery`.
+        """
+        return message.times_delivered
+
+    def count_delivery(self, delivery_tag: str) -> None:
+        """Note that a held message, which came back before, is about to be worked on again."""
+        self.qos.count_start(delivery_tag)
+
     def basic_recover(self, requeue: bool = False) -> None:
         """Give back everything that was delivered and is not settled."""
         self.qos.requeue_all()

@@ -220,6 +220,16 @@ class Inbox:
         for tag in list(self._held):
             self._settle(tag, "requeue")
 
+    def put_back(self, delivery_tag: str) -> None:
+        """Note that a message goes back to its queue as if it had not been taken."""
+        self._settle(delivery_tag, "put_back")
+
+    def count_start(self, delivery_tag: str) -> None:
+        """Note in the database that a held message is about to be worked on once more."""
+        held = self._held.get(delivery_tag)
+        if held is not None:
+            self._transact(lambda connection: connection.execute(MESSAGES["count_start"], held[:2]))
+
     def defer(self, delivery_tag: str, due: float) -> None:
         """Note that a message is to be delivered again at `due` (seconds since 1970)."""
         self._settle(delivery_tag, "defer", due)
@@ -416,7 +426,7 @@ class Inbox:
             delivery_tag=_tag(row),
             envelope=envelope,
             body=body,
-            redelivered=bool(redelivered),
+            redelivered=redelivered,
             deliveries=deliveries,
         )
 

@@ -29,7 +29,7 @@ class Message(kombu_message.Message):
         delivery_tag: str,
         envelope: str,
         body: bytes,
-        redelivered: bool = False,
+        redelivered: int = 0,
         deliveries: int = 0,
     ) -> None:
         # Not the base class's: it copies and converts what is already right here.
@@ -39,6 +39,8 @@ class Message(kombu_message.Message):
         self._decoded_cache = None
         self._state = "RECEIVED"
         self.body = body
+        #: 0 for one that never came back, else 1 and 1 more for each start that was counted.
+        self.times_delivered = redelivered
         try:
             headers, properties, content_type, content_encoding = envelopes.decode(envelope)
             self.delivery_info = properties["delivery_info"]

@@ -70,7 +70,7 @@ CREATE TABLE message (
     due         REAL,
     expires_at  REAL,
     claim       INTEGER,
-    redelivered INTEGER NOT NULL DEFAULT 0,
+    redelivered INTEGER NOT NULL DEFAULT 0,    -- 1 once it came back, 1 more for each start since
     deliveries  INTEGER NOT NULL DEFAULT 0,    -- deliveries that were not acknowledged
     envelope    TEXT NOT NULL,                 -- JSON: headers, properties, content type, encoding
     body        BLOB NOT NULL

@@ -237,7 +237,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
             if request in reserved_requests and not self.pool.cancel_pending(request):
                 continue
             try:
-                request.reject(requeue=True)
+                self._return(request)
             except self.connection_errors + self.channel_errors as exc:
                 logger.warning(
                     "Could not return %s to the broker, which will deliver it again: %r",
@@ -245,6 +245,15 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
                     exc,
                 )
             state.task_ready(request)
+
+    def _return(self, request: Any) -> None:
+        """Give back one request, as if it had not been taken where the broker can do that."""
+        channel = request.message.channel
+        if hasattr(channel, "release"):
+            channel.release([request.message.delivery_tag])
+            request.acknowledged = True
+        else:
+            request.reject(requeue=True)
 
     def on_ready(self) -> None:
         """Consuming has begun."""

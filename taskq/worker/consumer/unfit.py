@@ -8,6 +8,7 @@ from kombu.utils.encoding import safe_repr
 
 from taskq import signals
 from taskq.app.context import NO_LINKS, Context
+from taskq.app.dead import Reason
 from taskq.exceptions import NotRegistered
 from taskq.utils.log import get_logger
 from taskq.utils.text import truncate
@@ -52,6 +53,7 @@ class UnfitMessages:
     """The part of a consumer that is called with them."""
 
     app: Any
+    hostname: str
     event_dispatcher: Any
     connection_errors: tuple[type[BaseException], ...]
 
@@ -65,7 +67,12 @@ class UnfitMessages:
             safe_repr(message.headers),
             dump_body(message, message.body),
         )
+        self._keep(message, exc)
         message.ack_log_error(logger, self.connection_errors)
+
+    def _keep(self, message: Any, exc: BaseException | None) -> None:
+        """Keep the message as a dead letter, if such ones are kept."""
+        self.app.dead_letters.keep(message, Reason.INVALID, exc, hostname=self.hostname)
 
     def _message_report(self, body: Any, message: Any) -> str:
         return (
@@ -79,6 +86,7 @@ class UnfitMessages:
     def on_unknown_message(self, body: Any, message: Any) -> None:
         """A message is no task at all: log it and reject it."""
         logger.warning(UNKNOWN_FORMAT, self._message_report(body, message))
+        self._keep(message, None)
         message.reject_log_error(logger, self.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=None)
 
@@ -101,6 +109,7 @@ class UnfitMessages:
                 name, task_id = payload["task"], payload["id"]
             except Exception as decode_error:
                 logger.debug("The message has no id either: %r", decode_error)
+        self._keep(message, NotRegistered(name))
         message.reject_log_error(logger, self.connection_errors)
         if isinstance(task_id, str):
             # The caller learns of it, and a chord does not wait for ever.
@@ -128,5 +137,6 @@ class UnfitMessages:
     def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
         """A message is a task, but a malformed one: log it and reject it."""
         logger.error(INVALID_TASK_ERROR, exc, dump_body(message, body), exc_info=True)
+        self._keep(message, exc)
         message.reject_log_error(logger, self.connection_errors)
         signals.task_rejected.send(sender=self, message=message, exc=exc)

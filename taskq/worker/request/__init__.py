@@ -14,6 +14,7 @@ from billiard.einfo import ExceptionInfo
 
 from taskq.app.trace import OK, Outcome
 from taskq.exceptions import TaskRevokedError, TimeLimitExceeded
+from taskq.worker import poison
 from taskq.worker.request.outcomes import Outcomes
 from taskq.worker.state import revoked as revoked_tasks
 from taskq.worker.state import task_ready
@@ -72,6 +73,8 @@ class Request(Outcomes):
         """About to be handed to a child: acknowledge early ones now, never after they start."""
         if self.early_ack:
             self.acknowledge()
+        elif self.counts_delivery:
+            poison.count_delivery(self)
 
     def on_started(self, pid: int, time_started: float) -> None:
         """A child has it."""

@@ -56,6 +56,8 @@ class Facts:
     #: Whether one more message is prefetched for this one, which waits for its ETA.
     _widened_prefetch = True
     _limit_hit = False
+    #: Whether the broker is to note that the task is about to start once more.
+    counts_delivery = False
 
     def __init__(
         self,

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from billiard.einfo import ExceptionWithTraceback
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from kombu.utils.encoding import safe_repr, safe_str
 
 from taskq import signals
+from taskq.app.dead import Reason
 from taskq.exceptions import (
+    DeliveryLimitExceeded,
     Ignore,
     Reject,
     Retry,
@@ -57,6 +59,7 @@ class Outcomes(Revocable):
         task_ready(self)
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
         exc = TimeLimitExceeded(timeout)
+        self._keep_dead(Reason.FAILED, exc)
         self._task.backend.mark_as_failure(
             self.id, exc, request=self._context, store_result=self.store_errors
         )
@@ -116,6 +119,7 @@ class Outcomes(Revocable):
             raise MemoryError(f"Process got: {exc}")
         if isinstance(exc, Reject):
             if not exc.requeue:
+                self._keep_dead(Reason.REJECTED, exc, exc_info)
                 # Nobody else will ever finish it, so it ends here for those who wait.
                 self._store_failure(exc, exc_info)
                 self._send_failed(exc, exc_info)
@@ -136,14 +140,14 @@ class Outcomes(Revocable):
             self._signal_failure(exc, exc_info)
             self._log_failure(exc)
             return
-        requeued = False
         if is_worker_lost or isinstance(exc, Terminated):
-            requeued = self._after_loss(exc, is_worker_lost=is_worker_lost)
-            if requeued:
+            if self._runs_again_after_loss(exc, is_worker_lost=is_worker_lost):
                 return
             send_failed_event = True
-        elif self._task.acks_late:
-            if self._acks_on("failure"):
+        # Before it is settled: the message is the broker's until then.
+        self._keep_dead(Reason.FAILED, exc, exc_info)
+        if self._task.acks_late:
+            if is_worker_lost or self._acks_on("failure"):
                 self.acknowledge()
             else:
                 self.reject(requeue=False)
@@ -184,8 +188,10 @@ class Outcomes(Revocable):
             traceback=safe_str(exc_info.traceback),
         )
 
-    def _after_loss(self, exc: BaseException, *, is_worker_lost: bool) -> bool:
-        """Settle the message of a task whose child died. Returns whether it is run again."""
+    def _runs_again_after_loss(self, exc: BaseException, *, is_worker_lost: bool) -> bool:
+        """Tell whether nothing is left to do for a task whose child died: it runs again, or it
+        was killed on purpose.
+        """
         task = self._task
         if not is_worker_lost:
             # Killed on purpose, by somebody other than a revoke.
@@ -200,8 +206,40 @@ class Outcomes(Revocable):
             self.reject(requeue=True)
             self.send_event("task-retried", exception=safe_repr(exc), traceback="")
             return True
-        self.acknowledge()
         return False
+
+    def on_delivery_limit(self, deliveries: int, limit: int) -> None:
+        """The message was delivered ``deliveries`` times: it is not run once more."""
+        exc = DeliveryLimitExceeded(
+            f"{self} was delivered {deliveries} times and did not end; task_delivery_limit is "
+            f"{limit}"
+        )
+        try:
+            raise exc
+        except DeliveryLimitExceeded:
+            exc_info = ExceptionInfo()
+        kept = self._keep_dead(Reason.DELIVERY_LIMIT, exc, exc_info, deliveries=deliveries)
+        self._store_failure(exc, exc_info)
+        self._send_failed(exc, exc_info)
+        logger.error("%s", exc)
+        if kept:
+            self.acknowledge()
+        else:
+            self.reject(requeue=False)
+
+    def _keep_dead(
+        self, reason: Reason, exc: BaseException, exc_info: Any = None, *, deliveries: int = 0
+    ) -> bool:
+        """Keep the message as a dead letter, if such ones are kept. Returns whether it is."""
+        kept: bool = self._app.dead_letters.keep(
+            self._message,
+            reason,
+            exc,
+            exc_info.traceback if exc_info is not None else None,
+            hostname=self.hostname,
+            deliveries=deliveries,
+        )
+        return kept
 
 
 def _original(exc: Any) -> Any:

@@ -98,8 +98,12 @@ SELECT claim FROM message WHERE id = ?1;
 DELETE FROM message WHERE id = ?1 AND claim = ?2;
 
 -- name: requeue
-UPDATE message SET claim = NULL, redelivered = 1, deliveries = deliveries + 1
+UPDATE message SET claim = NULL, redelivered = max(redelivered, 1), deliveries = deliveries + 1
 WHERE id = ?1 AND claim = ?2;
+
+-- name: count_start
+-- A message that came back before is about to be worked on again.
+UPDATE message SET redelivered = redelivered + 1 WHERE id = ?1 AND claim = ?2;
 
 -- name: put_back
 -- A message that was claimed but never shown to anybody: it is as good as new.

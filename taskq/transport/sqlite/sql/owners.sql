@@ -22,7 +22,8 @@ DELETE FROM owner WHERE id = ?1;
 
 -- name: release
 -- What an owner held goes back to its queue. ?1 first claim of the owner, ?2 first of the next.
-UPDATE message SET claim = NULL, redelivered = 1, deliveries = deliveries + ?3
+UPDATE message
+SET claim = NULL, redelivered = max(redelivered, 1), deliveries = deliveries + ?3
 WHERE claim IS NOT NULL AND claim >= ?1 AND claim < ?2;
 
 -- name: orphans
