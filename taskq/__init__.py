@@ -5,6 +5,7 @@ Names are loaded on first use, so that ``import taskq`` stays cheap.
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False  # typing.TYPE_CHECKING without the import: this module is on every path
@@ -199,3 +200,11 @@ def maybe_patch_concurrency(
     patch = (patches or _GREEN_PATCHES).get(pool)
     if patch is not None:
         patch()
+
+
+if os.environ.get("TASKQ_COMPAT", "").lower() in {"1", "true", "yes", "on"}:
+    # Whoever starts this process wants `import celery` to give taskq. That room is above all
+    # others, so it is looked up by name.
+    from importlib import import_module as _import_module
+
+    _import_module("taskq.compat").install()
