@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
+#: Keys of an entry that no execution option is named like.
+OF_THE_ENTRY = ("relative", "overlap", "catch_up", "jitter")
+
 
 class PeriodicTasks:
     """The part of an app that takes entries for ``beat_schedule``, also before it is configured."""
@@ -29,7 +32,8 @@ class PeriodicTasks:
         - schedule: seconds, a timedelta, or a schedule.
         - sig: signature of the task to send.
         - name: of the entry, the signature's text by default.
-        - opts: execution options.
+        - opts: execution options, and the keys ``relative``, ``overlap``, ``catch_up`` and
+          ``jitter`` of an entry.
 
         Returns the entry's name.
         """
@@ -55,7 +59,9 @@ class PeriodicTasks:
             sig = sig.subtask(args, kwargs)
         else:
             sig = sig.clone(args, kwargs)
+        own = {key: opts.pop(key) for key in OF_THE_ENTRY if key in opts}
         return name or repr(sig), {
+            **own,
             "schedule": schedule,
             "task": sig.task,
             "args": sig.args,

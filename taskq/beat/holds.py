@@ -1,16 +1,19 @@
 """Keeps due tasks back where their entry's policies say so: jitter and overlap.
 
-Asked by the scheduler before it sends. What it knows is of this process only: after a restart no
-task counts as running.
+Asked by the scheduler before it sends. Which runs may be unfinished is stored with the last runs,
+so a beat that takes over, or is started again, knows it too.
 """
 
 from __future__ import annotations
 
 import random
 import time
+from datetime import timedelta
 from typing import Any
 
+from taskq.result import GroupResult
 from taskq.utils.log import get_logger
+from taskq.utils.time import maybe_make_aware
 
 __all__ = ("Holds",)
 
@@ -29,8 +32,6 @@ class Holds:
 
     def __init__(self, app: Any) -> None:
         self._app = app
-        #: Entry -> monotonic time until which its jitter keeps it back.
-        self._until: dict[str, float] = {}
         #: Entry -> id of the last run, and the monotonic time after which it counts as finished.
         self._runs: dict[str, tuple[str, float]] = {}
 
@@ -40,12 +41,9 @@ class Holds:
         if policies is None:
             return 0.0
         if policies.jitter:
-            now = time.monotonic()
-            if entry.name not in self._until:
-                self._until[entry.name] = now + random.uniform(0, policies.jitter)
-            left = self._until[entry.name] - now
+            left = (_sent_at(entry) - maybe_make_aware(entry.default_now())).total_seconds()
             if left > 0:
-                return left
+                return float(min(left, policies.jitter))
         if policies.overlap == "queue" and self._is_running(entry):
             return POLL_INTERVAL
         return 0.0
@@ -58,15 +56,35 @@ class Holds:
         logger.info("Scheduler: %s is still running, this run is left out.", entry.name)
         return True
 
-    def sent(self, entry: Any, task_id: str) -> None:
-        """Remember a run, if the entry cares."""
-        policies = getattr(entry, "policies", None)
-        if policies is not None and policies.overlap != "allow":
+    def sent(self, entry: Any, result: Any) -> None:
+        """Remember the run of a result handle, if the entry cares."""
+        if not _cares(entry):
+            return
+        if isinstance(result, GroupResult):
+            try:
+                result.save()
+            except Exception as exc:
+                logger.warning(
+                    "beat: the result backend cannot keep the group %s, so %s overlaps: %r",
+                    result.id,
+                    entry.name,
+                    exc,
+                )
+                return
+        self.remember(entry, result.id)
+
+    def remember(self, entry: Any, task_id: str) -> None:
+        """Take a run for unfinished until its result says otherwise, if the entry cares."""
+        if task_id and _cares(entry):
             self._runs[entry.name] = task_id, time.monotonic() + self._patience()
 
-    def passed(self, entry: Any) -> None:
-        """The entry was sent or left out: its next run has a jitter of its own."""
-        self._until.pop(entry.name, None)
+    def task_id(self, name: str) -> str:
+        """Return the id of an entry's last run if it may be unfinished, else an empty string."""
+        return self._runs.get(name, ("", 0.0))[0]
+
+    def task_ids(self) -> dict[str, str]:
+        """Return the ids of the runs that may be unfinished by entry."""
+        return {name: task_id for name, (task_id, _) in self._runs.items()}
 
     def _is_running(self, entry: Any) -> bool:
         run = self._runs.get(entry.name)
@@ -80,6 +98,9 @@ class Holds:
 
     def _has_finished(self, entry: Any, task_id: str) -> bool:
         try:
+            if entry.task == "celery.group":
+                group = GroupResult.restore(task_id, app=self._app)
+                return bool(group is not None and group.ready())
             return bool(self._app.AsyncResult(task_id).ready())
         except Exception as exc:
             # Not knowing is no reason to run it twice at a time, nor to stop the other entries.
@@ -91,3 +112,15 @@ class Holds:
         expires = self._app.conf.result_expires
         seconds = expires.total_seconds() if hasattr(expires, "total_seconds") else expires
         return float(seconds or float("inf"))
+
+
+def _cares(entry: Any) -> bool:
+    policies = getattr(entry, "policies", None)
+    return policies is not None and policies.overlap != "allow"
+
+
+def _sent_at(entry: Any) -> Any:
+    """Return when a due entry is sent, by its jitter: every beat comes to the same time."""
+    due = entry.due_time()
+    chance = random.Random(f"{entry.name} {due.isoformat()}")
+    return due + timedelta(seconds=chance.uniform(0, entry.policies.jitter))

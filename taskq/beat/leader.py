@@ -13,7 +13,7 @@ import uuid
 from datetime import datetime
 from typing import Any
 
-from taskq.beat.leases import Holder, Lease, Run, open_lease
+from taskq.beat.leases import Holder, Lease, open_lease
 from taskq.exceptions import ImproperlyConfigured
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
@@ -153,10 +153,10 @@ class Leadership:
 
         Raises Fenced, and errors of broker and store.
         """
-        run = Run(maybe_make_aware(next_entry.last_run_at), next_entry.total_run_count)
         with producer.collecting() as messages:
             if apply_entry is not None:
                 apply_entry(entry, producer=producer)
+        run = self._scheduler.run_of(next_entry)
         self._store.commit(self._fence, entry.name, run, messages, producer.channel)
 
     @staticmethod

@@ -21,6 +21,8 @@ __all__ = ("PersistentScheduler",)
 
 logger = get_logger("celery.beat")
 
+#: Key in the file of the runs that overlap-policies care about. Celery does not look at it.
+UNFINISHED = "taskq.unfinished"
 #: Errors of a file that is locked by another beat, or where none can be written.
 NOT_THE_FILES_FAULT = frozenset(
     {errno.EACCES, errno.EAGAIN, errno.EIO, errno.ENOENT, errno.ENOSPC, errno.EPERM, errno.EROFS}
@@ -57,6 +59,9 @@ class PersistentScheduler(Scheduler):
             entry.app = self.app
             entry.schedule.app = self.app
         self.merge_inplace({**self._defaults(), **self.app.conf.beat_schedule})
+        for name, task_id in self._read_unfinished().items():
+            if name in self.data:
+                self._holds.remember(self.data[name], task_id)
         self.sync()
         logger.debug("Current schedule:\n%s", "\n".join(map(repr, self.data.values())))
 
@@ -79,6 +84,14 @@ class PersistentScheduler(Scheduler):
             self._destroy_open_corrupted_schedule(exc)
             return {}
         return dict(entries)
+
+    def _read_unfinished(self) -> dict[str, str]:
+        """Return the ids of the runs that were unfinished by entry."""
+        try:
+            return {str(name): str(id_) for name, id_ in self._store.get(UNFINISHED, {}).items()}
+        except Exception as exc:
+            logger.error("beat: which tasks were still running cannot be read: %r", exc)
+            return {}
 
     def _open_schedule(self) -> Any:
         return open_shelf(self.schedule_filename)
@@ -118,6 +131,9 @@ class PersistentScheduler(Scheduler):
         # Plain dicts and lists: Celery reads this too.
         self._store["entries"] = dict(self.data)
         self._store["__version__"] = __version__
+        unfinished = self._holds.task_ids()
+        if unfinished or UNFINISHED in self._store:
+            self._store[UNFINISHED] = unfinished
         self._store["tz"] = self.app.conf.timezone
         self._store["utc_enabled"] = self.app.conf.enable_utc
         self._store.sync()

@@ -38,20 +38,27 @@ class Holder:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """When an entry was sent last, and how often it was."""
+    """When an entry was sent last, and how often it was.
+
+    Parameters:
+        last_run_at: with a zone.
+        total_run_count: 0 before the first time.
+        task_id: of the last run, where the next one may have to wait for its end; else empty.
+    """
 
     last_run_at: datetime
     total_run_count: int
+    task_id: str = ""
 
     def to_text(self) -> str:
         """Return it as it is stored."""
-        return f"{self.total_run_count} {self.last_run_at.isoformat()}"
+        return f"{self.total_run_count} {self.last_run_at.isoformat()} {self.task_id}".rstrip()
 
     @classmethod
     def from_text(cls, text: str) -> Run:
         """Return it from what `to_text` returned."""
-        count, _, time = text.partition(" ")
-        return cls(datetime.fromisoformat(time), int(count))
+        count, time, *task_id = text.split(" ", 2)
+        return cls(datetime.fromisoformat(time), int(count), *task_id)
 
 
 class Lease(ABC):

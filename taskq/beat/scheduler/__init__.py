@@ -87,8 +87,10 @@ class Scheduler(EntrySender, Heir):
             return self.max_interval
         event = heap[0]
         entry = event.entry
+        wait = 0.0
         try:
             is_due, delay = self.is_due(entry)
+            wait = self._holds.wait(entry) if is_due else 0.0
         except Exception as exc:
             self._is_due_failed(entry, exc)
             is_due, delay = False, self.max_interval
@@ -100,7 +102,6 @@ class Scheduler(EntrySender, Heir):
                 heapq.heapreplace(heap, event_t(self._when(entry, delay), event.priority, entry))
                 delay = heap[0].time - self._when(entry, 0)
             return self._nap(delay)
-        wait = self._holds.wait(entry)
         if wait:
             heapq.heapreplace(heap, event_t(self._when(entry, wait), event.priority, entry))
             head = heap[0]
@@ -140,7 +141,12 @@ class Scheduler(EntrySender, Heir):
             heapq.heappush(heap, event)
             self.ledger.deposed()
             return 0
-        self._holds.passed(entry)
+        except Exception as exc:
+            # Of a schedule or an entry of somebody else's making: the others go on.
+            self._is_due_failed(entry, exc)
+            again = event_t(self._when(entry, self.max_interval), event.priority, entry)
+            heapq.heappush(heap, again)
+            return 0
         if self._catches_up(entry) or is_interval(next_entry):
             # Due a full interval after the time it was due at, not after it was sent.
             heapq.heappush(heap, event_t(*self._place(next_entry)))

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from taskq.beat.entry import ScheduleEntry
+from taskq.beat.holds import Holds
 from taskq.beat.leases import Fenced, Run
 from taskq.beat.scheduler.errors import BrokerUnreachable
 from taskq.beat.scheduler.heap import EntryHeap
@@ -23,6 +24,7 @@ class Heir(EntryHeap):
     #: Times missed before this one are all sent: they fell between the death of another leader
     #: and this beat's taking over.
     _recover_until: datetime | None = None
+    _holds: Holds
     #: The producer to send with; of `taskq.beat.scheduler.link`.
     producer: Any
 
@@ -40,13 +42,19 @@ class Heir(EntryHeap):
             last = maybe_make_aware(entry.last_run_at)
             run = runs.get(name)
             if run is None:
-                missing[name] = Run(last, entry.total_run_count)
+                missing[name] = self.run_of(entry)
             elif run.last_run_at > last or not entry.total_run_count:
                 entry.last_run_at, entry.total_run_count = run.last_run_at, run.total_run_count
+                self._holds.remember(entry, run.task_id)
         self._forgive = not recover
         self._recover_until = self.app.now() if recover else None
         self._heap = None
         return missing
+
+    def run_of(self, entry: Any) -> Run:
+        """Return the last run of an entry, to be stored."""
+        last = maybe_make_aware(entry.last_run_at)
+        return Run(last, entry.total_run_count, self._holds.task_id(entry.name))
 
     def _write_down(self, entry: Any, next_entry: Any, apply_entry: Any) -> None:
         try:

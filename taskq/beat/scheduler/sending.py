@@ -42,7 +42,6 @@ class EntrySender(BrokerLink, SyncTimer):
             logger.error("Message Error: %s", exc, exc_info=True)
             return
         if result and hasattr(result, "id"):
-            self._holds.sent(entry, result.id)
             logger.debug("%s sent. id->%s", entry.task, result.id)
         else:
             logger.debug("%s sent.", entry.task)
@@ -59,7 +58,6 @@ class EntrySender(BrokerLink, SyncTimer):
         """
         if advance:
             entry = self.reserve(entry)
-        task = self.app.tasks.get(entry.task)
         try:
             args = evaluate_args(entry.args)
             task_kwargs = evaluate_kwargs(entry.kwargs)
@@ -70,32 +68,43 @@ class EntrySender(BrokerLink, SyncTimer):
         try:
             options = {**(entry.options or {}), **kwargs}
             options["headers"] = {**(options.get("headers") or {}), "celery_beat_task": True}
-            if entry.task in WORKFLOWS:
-                # Of their tasks only a caller knows what to publish.
-                signature = self.app.signature(
-                    {
-                        "task": entry.task,
-                        "args": args,
-                        "kwargs": task_kwargs,
-                        "options": {},
-                        "subtask_type": WORKFLOWS[entry.task],
-                        "immutable": False,
-                    }
-                )
-                return signature.apply_async(producer=producer, **options)
-            if self.ledger is not None:
-                # A run that two beats send, because one died meanwhile, has one id.
-                options.setdefault("task_id", self.ledger.task_id(entry))
-            if task is not None:
-                return task.apply_async(args, task_kwargs, producer=producer, **options)
-            return self.send_task(entry.task, args, task_kwargs, producer=producer, **options)
+            result = self._publish(entry, args, task_kwargs, {"producer": producer, **options})
         except Exception as exc:
             kind = BrokerUnreachable if self._means_broker_away(exc) else SchedulingError
             raise kind(f"Couldn't apply scheduled task {entry.name}: {exc}") from exc
+        else:
+            # Before it is stored what may be unfinished.
+            if hasattr(result, "id"):
+                self._holds.sent(entry, result)
+            return result
         finally:
             self._tasks_since_sync += 1
             if self.should_sync():
                 self._do_sync()
+
+    def _publish(
+        self, entry: Any, args: list[Any], kwargs: dict[str, Any], options: dict[str, Any]
+    ) -> Any:
+        if entry.task in WORKFLOWS:
+            # Of their tasks only a caller knows what to publish.
+            signature = self.app.signature(
+                {
+                    "task": entry.task,
+                    "args": args,
+                    "kwargs": kwargs,
+                    "options": {},
+                    "subtask_type": WORKFLOWS[entry.task],
+                    "immutable": False,
+                }
+            )
+            return signature.apply_async(**options)
+        if self.ledger is not None:
+            # A run that two beats send, because one died meanwhile, has one id.
+            options.setdefault("task_id", self.ledger.task_id(entry))
+        task = self.app.tasks.get(entry.task)
+        if task is not None:
+            return task.apply_async(args, kwargs, **options)
+        return self.send_task(entry.task, args, kwargs, **options)
 
     def send_task(self, *args: Any, **kwargs: Any) -> Any:
         """Send a task that is not registered here."""

@@ -11,7 +11,6 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from taskq.beat.entries import Entries
-from taskq.beat.leases.base import Run
 from taskq.beat.scheduler import Scheduler
 from taskq.beat.stored.store import ScheduleStore, open_store
 from taskq.utils.log import get_logger
@@ -42,8 +41,8 @@ class DatabaseScheduler(Scheduler):
         self._revision = -1
         self._polled = 0.0
         self._database_failed = False
-        #: Last runs that are not written down yet.
-        self._unwritten: dict[str, Run] = {}
+        #: Entries whose last run is not written down yet.
+        self._unwritten: dict[str, Any] = {}
         super().__init__(*args, **kwargs)
 
     def setup_schedule(self) -> None:
@@ -79,10 +78,9 @@ class DatabaseScheduler(Scheduler):
                 entry.total_run_count = known.total_run_count
             if stored.run is None:
                 # Since when it waits for its first run, for a beat that is started later.
-                self._unwritten.setdefault(
-                    stored.name,
-                    Run(maybe_make_aware(entry.last_run_at), entry.total_run_count),
-                )
+                self._unwritten.setdefault(stored.name, entry)
+            elif known is None:
+                self._holds.remember(entry, stored.run.task_id)
             entries[stored.name] = entry
         self.data = Entries(entries)
         self._heap = None
@@ -115,9 +113,7 @@ class DatabaseScheduler(Scheduler):
     def reserve(self, entry: Any) -> Any:
         """Write down that an entry is sent now; see `Scheduler.reserve`."""
         new_entry = super().reserve(entry)
-        self._unwritten[entry.name] = Run(
-            maybe_make_aware(new_entry.last_run_at), new_entry.total_run_count
-        )
+        self._unwritten[entry.name] = new_entry
         return new_entry
 
     def _put_back(self, entry: Any) -> None:
@@ -127,7 +123,8 @@ class DatabaseScheduler(Scheduler):
     def sync(self) -> None:
         """Write down the last runs."""
         if self._store is not None and self._unwritten:
-            self._store.record(self._unwritten)
+            runs = {name: self.run_of(entry) for name, entry in self._unwritten.items()}
+            self._store.record(runs)
             self._unwritten = {}
 
     def close(self) -> None:

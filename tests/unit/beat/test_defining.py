@@ -67,6 +67,17 @@ def test_when_the_app_says_that_it_is_ready(app: TaskQ, moment: str) -> None:
     assert "n" in Scheduler(app).schedule
 
 
+def test_keys_of_the_entry_are_no_options(app: TaskQ) -> None:
+    task = add_task(app)
+    keys = {"relative": True, "overlap": "skip", "catch_up": "all", "jitter": 3.0}
+    app.add_periodic_task(60, task.s(), name="n", queue="q", **keys)
+    entry = Scheduler(app).schedule["n"]
+    assert entry.options == {"queue": "q"}
+    assert entry.schedule.relative
+    assert (entry.policies.overlap, entry.policies.catch_up) == ("skip", "all")
+    assert entry.policies.jitter == 3.0
+
+
 def test_the_name_is_the_call_unless_given(app: TaskQ) -> None:
     task = add_task(app)
     assert app.add_periodic_task(3, task.s(1, k=3)) == "t(1, k=3)"

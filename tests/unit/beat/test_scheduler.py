@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -363,33 +363,28 @@ def test_jitter_keeps_a_task_back_for_a_while(new_app: NewApp) -> None:
     assert len(sent(app)) == 1
 
 
-def test_a_run_is_left_out_while_the_last_one_has_not_finished(new_app: NewApp) -> None:
-    app = new_app()
-    scheduler = Scheduler(app)
-    scheduler.add(name="n", task="t", schedule=0.05, last_run_at=ago(hours=1), overlap="skip")
-    tick_all(scheduler)
-    (first,) = sent(app)
-    time.sleep(0.06)
-    tick_all(scheduler)
-    assert not sent(app)
-    app.backend.mark_as_done(first.headers["id"], None)
-    time.sleep(0.06)
-    tick_all(scheduler)
-    assert len(sent(app)) == 1
+def test_jitter_is_the_same_in_every_beat(new_app: NewApp) -> None:
+    last = ago(seconds=60)
+    waits = set()
+    for _ in range(2):
+        scheduler = Scheduler(new_app())
+        scheduler.add(name="n", task="t", schedule=60, last_run_at=last, jitter=1e6)
+        (entry,) = scheduler
+        waits.add(round(scheduler._holds.wait(entry) / 1000))
+    assert len(waits) == 1
 
 
-def test_a_run_waits_for_the_last_one(new_app: NewApp) -> None:
+def test_a_schedule_of_others_that_fails_when_it_is_sent_stops_no_other(new_app: NewApp) -> None:
+    class NoDueTime(schedule):
+        def due_after(self, last_run_at: object) -> datetime:
+            raise RuntimeError("no idea")
+
     app = new_app()
     scheduler = Scheduler(app)
-    scheduler.add(name="n", task="t", schedule=3600, last_run_at=ago(hours=3), overlap="queue")
-    tick_all(scheduler)
-    (first,) = sent(app)
-    scheduler.schedule["n"].last_run_at = ago(hours=3)
-    scheduler.schedule["n"].schedule.run_every = timedelta(seconds=1)
-    scheduler._heap = None
-    assert 0 < scheduler.tick() <= 1
-    assert not sent(app)
-    app.backend.mark_as_done(first.headers["id"], None)
-    scheduler._heap = None
-    tick_all(scheduler)
-    assert len(sent(app)) == 1
+    for policies in ({"catch_up": "all"}, {"jitter": 5.0}):
+        options = {"last_run_at": ago(hours=1), "options": {"priority": 0}, **policies}
+        scheduler.add(name=str(policies), task="t", schedule=NoDueTime(60), **options)
+    scheduler.add(name="good", task="good", schedule=60, last_run_at=ago(hours=1))
+    for _ in range(5):
+        scheduler.tick()
+    assert [message.headers["task"] for message in sent(app)] == ["good"]
