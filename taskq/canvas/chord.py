@@ -23,7 +23,16 @@ PARTS = ("header", "body", "kwargs")
 
 #: Options that say when and how the header is sent, and are not the body's.
 HEADER_OPTIONS = frozenset(
-    ("countdown", "eta", "parent_id", "producer", "publisher", "connection", "router")
+    (
+        "countdown",
+        "eta",
+        "parent_id",
+        "producer",
+        "publisher",
+        "connection",
+        "router",
+        "add_to_parent",
+    )
 )
 
 #: Options that are the body's alone.

@@ -10,7 +10,15 @@ from tests.integration.project import wait_until
 from tests.integration.workflows import CHORDS_RETURN, CODE, RETURNS, SWAPS_RETURN
 
 #: Broker and backend; a broker alone is its own backend.
-PAIRS = ["sqlite", "redis", "amqp+redis", "redis+postgres", "amqp+rpc", "redis+filesystem"]
+PAIRS = [
+    "sqlite",
+    "redis",
+    "amqp+redis",
+    "redis+postgres",
+    "redis+postgres-counted",
+    "amqp+rpc",
+    "redis+filesystem",
+]
 
 
 @pytest.fixture(params=PAIRS)
@@ -22,6 +30,7 @@ def urls(request, tmp_path):
         "rpc": lambda: "rpc://",
         "redis": lambda: request.getfixturevalue("redis_url"),
         "postgres": lambda: "db+" + request.getfixturevalue("postgres_url"),
+        "postgres-counted": lambda: "db+" + request.getfixturevalue("postgres_url"),
         "filesystem": lambda: f"file://{make(tmp_path / 'results')}",
     }
     return Urls(request.param, url, backends[backend]())
@@ -39,7 +48,12 @@ def proj(make_project, urls):
         CODE,
         broker=urls.broker,
         backend=urls.backend,
-        conf={"result_chord_retry_interval": 0.1},
+        conf={
+            "result_chord_retry_interval": 0.1,
+            "result_backend_transport_options": (
+                {"native_chords": True} if urls.name.endswith("-counted") else {}
+            ),
+        },
     )
     with project.worker("-c", "2", "-n", f"{project.queue}@%h") as worker:
         yield project.proj

@@ -327,9 +327,11 @@ class DatabaseBackend(BaseBackend):
         return bool(options.get("native_chords", False))
 
     def apply_chord(self, header_result_args: tuple[Any, ...], body: Any, **kwargs: Any) -> None:
-        """Do nothing: header tasks are counted as they are done. Or start polling them."""
+        """Start polling the header; where header tasks are counted, note which groups are in it."""
         if not self._counts_chords:
             super().apply_chord(header_result_args, body, **kwargs)
+        elif any(hasattr(result, "results") for result in header_result_args[1]):
+            self.app.GroupResult(*header_result_args).save(backend=self)
 
     def set_chord_size(self, group_id: str, chord_size: int) -> None:
         """Record how many tasks the header of a chord has."""
@@ -354,10 +356,16 @@ class DatabaseBackend(BaseBackend):
         retries = self.max_write_retries
         if self._ensure_retryable(self._chords.count, engine, part, max_retries=retries):
             body = self.app.signature(request.chord)
-            self._finish_chord(
-                body, lambda: self._chords.results(engine, group_id, self._decode_part)
-            )
+            self._finish_chord(body, lambda: self._collect(engine, group_id))
             self._ensure_retryable(self._chords.delete, engine, group_id)
+            self.delete_group(group_id)
+
+    def _collect(self, engine: sa.Engine, group_id: str) -> Any:
+        """Return the results of a header; those of groups in it are lists in the list."""
+        saved = self.restore_group(group_id, cache=False)
+        if saved is not None:
+            return self.join_header(saved)
+        return self._chords.results(engine, group_id, self._decode_part)
 
     def _decode_part(self, state: str, payload: bytes) -> Any:
         value = self.decode(payload)

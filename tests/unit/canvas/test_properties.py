@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kombu.serialization import dumps, loads
 
-from taskq import chain, chord, group, signature
-from taskq.canvas import _chain, plain
+from taskq import chord, signature
+from taskq.canvas import plain
 from tests.unit.canvas.canvas_support import make_app, sent
+from tests.unit.canvas.made_up import leaves, workflows
 
 APP = make_app()
-ADD, MUL, TOTAL = (APP.tasks[name] for name in ("add", "mul", "total"))
 
 
 @APP.task(name="flat", shared=False)
@@ -25,63 +25,7 @@ def flat(value: Any, plus: int = 0) -> int:
     return plus + leaves(value)
 
 
-def leaves(value: Any) -> int:
-    return sum(map(leaves, value)) if isinstance(value, list) else value
-
-
-# A workflow is made twice: as a signature, and as a function that says what it returns. Each takes
-# the result of what comes before, whatever that is.
-
-
-@st.composite
-def tasks(draw):
-    plus = draw(st.integers(0, 9))
-    if draw(st.booleans()):
-        return flat.s(plus), lambda given: plus + leaves(given)
-    return flat.si(plus, 1), lambda given: plus + 1
-
-
-def several(inner, least):
-    return st.lists(inner, min_size=least, max_size=3)
-
-
-@st.composite
-def chains(draw, inner):
-    parts = draw(several(inner, 1))
-    made = draw(st.sampled_from([chain, _chain]))([sig for sig, _ in parts])
-
-    def returns(given):
-        for _, function in parts:
-            given = function(given)
-        return given
-
-    return made, returns
-
-
-@st.composite
-def groups(draw, inner):
-    parts = draw(several(inner, 2))
-    return group([sig for sig, _ in parts]), lambda given: [call(given) for _, call in parts]
-
-
-@st.composite
-def chords(draw, inner):
-    header = draw(several(inner, 1))
-    body, body_returns = draw(inner)
-    made = chord([sig for sig, _ in header], body)
-    return made, lambda given: body_returns([call(given) for _, call in header])
-
-
-WORKFLOWS = st.recursive(
-    tasks(), lambda inner: st.one_of(chains(inner), groups(inner), chords(inner)), max_leaves=8
-)
-
-
-def flattened(value: Any) -> Any:
-    """Return a result with groups in groups merged, as groups are."""
-    if not isinstance(value, list):
-        return value
-    return [leaf for item in value for leaf in (item if isinstance(item, list) else [item])]
+WORKFLOWS = workflows(flat)
 
 
 @settings(max_examples=150, deadline=None)
