@@ -14,11 +14,13 @@ import weakref
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 
 from taskq import _state
+from tests import browser as browsers
 from tests import services
 
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
@@ -49,8 +51,8 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("taskq")
 
 
-def _require(start: Callable[[], Iterator[str]]) -> Iterator[str]:
-    """Yield the address that *start* yields; skip, or in CI fail, when it has none."""
+def _require(start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
+    """Yield what *start* yields, an address most often; skip, or in CI fail, without one."""
     try:
         yield from start()
     except services.Unavailable as reason:
@@ -124,6 +126,12 @@ def mysql_url() -> Iterator[str]:
 def memcached_url() -> Iterator[str]:
     """``cache+memcached://`` URL of a memcached for this test process."""
     yield from _require(services.memcached)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """A Selenium driver of a Chromium without a window."""
+    yield from _require(browsers.browser)
 
 
 @pytest.fixture
