@@ -164,12 +164,19 @@ def rate(r: str | float | None) -> float:
     """Convert a rate limit such as ``"10/m"`` (``s``, ``m`` or ``h``) to a rate per second.
 
     A number is a rate per second already; None and 0 mean no limit.
+
+    Raises ValueError for text that is no rate.
     """
     if not r:
         return 0
     if isinstance(r, str):
         operations, _, modifier = r.partition("/")
-        return RATE_MODIFIER_MAP[modifier or "s"](float(operations)) or 0
+        try:
+            return RATE_MODIFIER_MAP[modifier or "s"](float(operations)) or 0
+        except (KeyError, ValueError):
+            raise ValueError(
+                f"{r!r} is no rate limit: write a number and /s, /m or /h, such as '10/m'"
+            ) from None
     return r or 0
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from taskq.exceptions import TaskRevokedError
 from taskq.signals import before_task_publish
+from tests.integration.project import wait_until
 
 CODE = """
 from taskq import Task
@@ -65,9 +66,6 @@ def sleep(seconds):
 def clock():
     return time.time()
 
-@app.task(rate_limit="2/s")
-def limited_rate(n):
-    return time.time()
 """
 
 
@@ -178,21 +176,46 @@ def test_revokes_are_known_to_workers_that_start_later(project, proj, tmp_path):
             result.get(timeout=20)
 
 
-def test_rate_limits_hold_and_never_block_others(project, proj):
-    with project.worker("-c", "2") as worker:
-        limited = [proj.limited_rate.delay(n) for n in range(5)]
-        others = [proj.clock.delay() for _ in range(5)]
-        started = time.time()
-        assert max(result.get(timeout=20) for result in others) < started + 1.5
-        times = sorted(result.get(timeout=20) for result in limited)
-        assert times[-1] - times[0] >= 1.4
-        reply = proj.app.control.rate_limit("proj.limited_rate", "100/s", reply=True, timeout=3)
-        assert "ok" in str(reply)
-        times = sorted(
-            result.get(timeout=20) for result in [proj.limited_rate.delay(n) for n in range(5)]
-        )
-        assert times[-1] - times[0] < 1
-        assert "ready" in worker.log
+#: Rate limits as they may be written, and executions per second.
+RATES = {"10": 10, "2.5": 2.5, "'20/s'": 20, "'120/m'": 2, "'7200/h'": 2}
+
+
+@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+def test_rate_limits_hold_and_never_block_others(make_project, urls, pool):
+    if pool != "prefork" and urls.name != "redis":
+        pytest.skip("the limits are the consumer's, whatever the pool")
+    tasks = "".join(
+        f"""
+@app.task(rate_limit={text})
+def rate_{number}():
+    return {number}
+"""
+        for number, text in enumerate([*RATES, "'5/h'", "None"])
+    )
+    project = make_project(CODE + tasks, broker=urls.broker, backend=urls.backend)
+    proj = project.proj
+    with project.worker("-c", "2", "-P", pool):
+        # Many more than the worker would prefetch, the like of which it starts every 12 minutes.
+        hourly = [proj.rate_5.delay() for _ in range(40)]
+        sent = time.monotonic()
+        limited = {
+            rate: [getattr(proj, f"rate_{number}").delay() for _ in range(4)]
+            for number, rate in enumerate(RATES.values())
+        }
+        assert proj.rate_6.delay().get(timeout=20) == 6, "nobody waits for them"
+        for rate, results in limited.items():
+            for result in results:
+                result.get(timeout=20)
+            assert time.monotonic() - sent >= 3 / rate
+        assert sum(result.ready() for result in hourly) <= 1
+        # What waits in the worker may run as soon as the limit is lifted.
+        reply = proj.app.control.rate_limit("proj.rate_5", "x/y", reply=True, timeout=10, limit=1)
+        assert "x/y" in str(reply), "an error that shows the value"
+        reply = proj.app.control.rate_limit("proj.rate_5", "200/s", reply=True, timeout=10, limit=1)
+        assert "new rate limit set" in str(reply)
+        wait_until(lambda: sum(result.ready() for result in hourly) >= 2)
+        reply = proj.app.control.rate_limit("proj.rate_5", 0, reply=True, timeout=10, limit=1)
+        assert "disabled" in str(reply)
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])

@@ -290,6 +290,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
         for bucket in self.task_buckets.values():
             if bucket is not None:
                 bucket.clear_pending()
+                bucket.cancel()
         for request in list(scheduled_requests):
             if request._eta_timer_entry is not None:
                 request._eta_timer_entry.cancel()
@@ -310,7 +311,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
         for request in list(reserved_requests):
             if request.message.delivery_tag not in lost or request in active_requests:
                 continue
-            if self.pool.cancel_pending(request):
+            if self.pool.cancel_pending(request) or self.forget_limited(request):
                 logger.warning("%s was given to another worker: not running it here", request)
                 request.acknowledged = True
                 state.task_ready(request)

@@ -49,6 +49,12 @@ def test_rate(text, per_second):
     assert rate(text) == pytest.approx(per_second)
 
 
+@pytest.mark.parametrize("text", ["10/x", "many", "/s", "10/m/s"])
+def test_a_rate_that_is_none(text):
+    with pytest.raises(ValueError, match=f"{text!r} is no rate limit"):
+        rate(text)
+
+
 def test_names_of_days_and_months():
     assert (weekday("sun"), weekday("Monday"), yearmonth("Jan"), yearmonth("december")) == (
         0, 1, 1, 12
