@@ -13,7 +13,9 @@ from taskq.bin.celery import celery
 from taskq.bin.group import LazyGroup
 
 DEPLOY = Path(__file__).parents[3] / "examples" / "deploy"
-FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
+GUIDES = DEPLOY.parents[1] / "docs" / "guide"
+PAGES = [GUIDES / f"{name}.md" for name in ("workers", "monitoring", "deployment")]
+FILES = [*sorted(path for path in DEPLOY.rglob("*") if path.is_file()), *PAGES]
 #: What a worker or beat is told after its name, to the end of the line; or a list of words.
 COMMANDS = re.compile(r"(?:^|[ \"])(worker|beat)\"?,? (?=[-\"])(.*)$", re.MULTILINE)
 
@@ -26,7 +28,8 @@ def words(text):
 def options(name):
     assert isinstance(celery, LazyGroup)
     params = celery.commands[name].params + celery.params
-    return {option for param in params for option in (*param.opts, *param.secondary_opts)}
+    named = {option for param in params for option in (*param.opts, *param.secondary_opts)}
+    return {*named, "--help"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
