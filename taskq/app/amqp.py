@@ -18,6 +18,7 @@ from taskq.app import routes as _routes
 from taskq.app.messages import MessageBuilder, task_message
 from taskq.app.producer import Producer
 from taskq.app.queues import Queues
+from taskq.app.shortcut import Shortcut
 from taskq.canvas.signature import plain
 from taskq.transport import TRANSPORTS, Connection, ProducerPool
 
@@ -43,6 +44,8 @@ class AMQP(MessageBuilder):
     #: The pool of producers, made on first use.
     _producer_pool: Any = None
     _queues: Any = None
+    #: The last `send_task_message` made here, to know it from one that was put in its place.
+    own_sender: Any = None
     #: Function of a queue name that returns the exchange of queues created on demand.
     autoexchange: Callable[[str], Exchange] | None = None
 
@@ -62,7 +65,12 @@ class AMQP(MessageBuilder):
     @cached_property
     def send_task_message(self) -> Callable[..., Any]:
         """The function that publishes a message; settings are read when it is made."""
-        return self._create_task_sender()
+        sender = self.own_sender = self._create_task_sender()
+        return sender
+
+    def shortcut(self, task: Any) -> Shortcut:
+        """Return the short way for calls of a task that have no options."""
+        return Shortcut(task)
 
     def Queues(  # noqa: N802 - the public name
         self,

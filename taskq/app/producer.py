@@ -15,7 +15,10 @@ from kombu import Producer as _KombuProducer
 from kombu.common import maybe_declare
 from kombu.compression import compress
 from kombu.messaging import ChannelPromise
-from kombu.serialization import dumps
+from kombu.serialization import dumps, registry
+from kombu.utils import json as kombu_json
+
+from taskq.utils.jsontext import encode_json
 
 __all__ = ("Producer",)
 
@@ -58,7 +61,7 @@ class Producer(_KombuProducer):
         Returns what the channel's publish returns. Raises EncodeError before anything is sent,
         OperationalError when the broker can't be reached.
         """
-        content_type, content_encoding, payload = dumps(body, serializer)
+        content_type, content_encoding, payload = _serialised(body, serializer)
         if compression:
             payload, headers["compression"] = compress(payload, compression)
         if isinstance(exchange, Exchange):
@@ -185,6 +188,19 @@ def _declare_once(entity: Any, channel: Any) -> None:
         declared.add(key)
     else:
         maybe_declare(entity, channel)
+
+
+def _serialised(body: Any, serializer: str) -> tuple[str, str, Any]:
+    """Return content type, encoding and text of a body. Raises EncodeError."""
+    codec = registry._encoders.get(serializer)
+    # A json serializer that somebody registered instead of kombu's is used as it is.
+    if codec is not None and codec.encoder is kombu_json.dumps:
+        try:
+            return codec.content_type, codec.content_encoding, encode_json(body)
+        except Exception:
+            pass  # the slower way says what is wrong with it
+    serialised: tuple[str, str, Any] = dumps(body, serializer)
+    return serialised
 
 
 #: Options of the channel's publish that travel beside a message's properties.

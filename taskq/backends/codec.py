@@ -9,7 +9,7 @@ import warnings
 from json import JSONDecoder
 from typing import Any
 
-from kombu.exceptions import DecodeError, EncodeError
+from kombu.exceptions import DecodeError
 from kombu.serialization import dumps, loads, prepare_accept_content
 from kombu.serialization import registry as serializer_registry
 from kombu.utils import json as kombu_json
@@ -18,11 +18,11 @@ from taskq import states
 from taskq.backends.compression import check_compression, compress_payload, decompress_payload
 from taskq.backends.failures import exception_from_stored, exception_to_stored
 from taskq.backends.handles import ResultBase, to_stored_tuple
+from taskq.utils.jsontext import encode_json
 
 __all__ = ("ResultCodec",)
 
-#: What kombu's json serializer does, without building a coder for each call.
-_encode_json = kombu_json.JSONEncoder().encode
+#: What kombu's json serializer does, without building a decoder for each call.
 _decode_json = JSONDecoder(object_hook=kombu_json.object_hook).decode
 
 W_COMPRESSION_UNSUPPORTED = """\
@@ -90,9 +90,9 @@ class ResultCodec:
         """Return ``(content_type, content_encoding, payload)`` of the serialized `data`."""
         if self._encodes_plain_json:
             try:
-                return self.content_type, self.content_encoding, _encode_json(data)
-            except Exception as exc:
-                raise EncodeError(exc) from exc
+                return self.content_type, self.content_encoding, encode_json(data)
+            except Exception:
+                pass  # the slower way says what is wrong with it
         encoded: tuple[str, str, Any] = dumps(data, serializer=self.serializer)
         return encoded
 

@@ -97,6 +97,8 @@ class TaskAttributes:
     abstract = True
 
     _exec_options: dict[str, Any] | None = None
+    #: How calls without options are sent; made when the first one is.
+    _shortcut: Any = None
     _backend: Any = None
     #: Turns pydantic models in a call's arguments into plain data; set by ``pydantic=True``.
     _dump_pydantic_arguments: Any = None

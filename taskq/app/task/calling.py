@@ -35,6 +35,10 @@ _EXEC_OPTIONS = (
     "mandatory",
 )
 _extract_exec_options = mattrgetter(*_EXEC_OPTIONS)
+#: Options that say where in a workflow a call is, and nothing else about its message.
+_PLACE_OPTIONS = frozenset(
+    ("group_id", "group_index", "root_id", "parent_id", "chord", "reply_to", "add_to_parent")
+)
 
 
 class TaskCalls(EagerCalls[P, R], Generic[P, R]):
@@ -115,6 +119,15 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
                 check_arguments(*(args or ()), **(kwargs or {}))
         if self._dump_pydantic_arguments is not None:
             args, kwargs = self._dump_pydantic_arguments(args, kwargs)
+        if (
+            link is None
+            and link_error is None
+            and not shadow
+            and (not options or options.keys() <= _PLACE_OPTIONS)
+        ):
+            result = self._send_plain(args, kwargs, task_id, producer, options)
+            if result is not None:
+                return result
         shadow = shadow or self.shadow_name(args, kwargs, options)
         defaults = self._get_exec_options()
         options = {**defaults, **options} if options else dict(defaults)
@@ -122,7 +135,7 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
         app = self._get_app()
         if app.conf.task_always_eager:
             return self._apply_eagerly(args, kwargs, task_id, link, link_error, options)
-        result: AsyncResult[R] = app.send_task(
+        sent: AsyncResult[R] = app.send_task(
             self.name,
             args,
             kwargs,
@@ -135,6 +148,23 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
             task_type=self,
             **options,
         )
+        return sent
+
+    def _send_plain(
+        self, args: Any, kwargs: Any, task_id: Any, producer: Any, place: dict[str, Any]
+    ) -> AsyncResult[R] | None:
+        """Send a call without options the short way; None, with nothing sent, if it can't be."""
+        shortcut = self._shortcut
+        if shortcut is None or not shortcut.current:
+            shortcut = self._get_app().amqp.shortcut(self)
+            # Of the instance: classes of tasks share what they inherit.
+            self._shortcut = shortcut
+        if not shortcut.takes(producer):
+            return None
+        try:
+            result: AsyncResult[R] = shortcut.send(args, kwargs, task_id, producer, place)
+        except exceptions.EncodeError:
+            return None  # the long way explains what can't be serialised
         return result
 
     def _apply_eagerly(

@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import os
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from random import Random
 from typing import Any, cast
 
-from kombu.utils.json import JSONEncoder
 from kombu.utils.json import loads as kombu_loads
+
+from taskq.utils.jsontext import encode_json
 
 #: How every envelope of kombu with a base64 body begins.
 _BODY_FIRST = b'{"body": "'
@@ -36,34 +37,6 @@ def delivery_tag() -> str:
         f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-"
         f"{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
     )
-
-
-def _make_encoder() -> Callable[[Any], str]:
-    """Return kombu's JSON encoder as a function, prepared once where CPython allows that."""
-    encoder: Any = JSONEncoder()
-    probe = {"a": [1, None, True, 1.5], "ä": "b"}
-    try:
-        # A name of json.encoder since Python 3.1, though not a documented one.
-        prepared: Any = json.encoder.c_make_encoder(  # type: ignore[attr-defined]
-            None,
-            encoder.default,
-            json.encoder.encode_basestring_ascii,
-            None,
-            encoder.key_separator,
-            encoder.item_separator,
-            False,
-            False,
-            True,
-        )
-        if "".join(prepared(probe, 0)) == encoder.encode(probe):
-            return lambda value: "".join(prepared(value, 0))
-    except (AttributeError, TypeError):
-        pass  # another Python implementation, or one that changed its inside
-    encode: Callable[[Any], str] = encoder.encode
-    return encode
-
-
-encode_json = _make_encoder()
 
 
 @lru_cache(maxsize=256)

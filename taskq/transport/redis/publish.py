@@ -16,6 +16,7 @@ from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.resp import ErrorReply, pack, pack_argument
 from taskq.transport.redis.scripts import script
 from taskq.transport.redis.wire import Wire
+from taskq.utils.jsontext import encode_json
 
 #: A message as `Channel.prepare_message` returns it, its exchange and its routing key.
 Prepared = tuple[Mapping[str, Any], str, str]
@@ -136,7 +137,7 @@ class Publisher:
 
     def put(self, queue: str, message: Mapping[str, Any]) -> None:
         """Push an envelope that kombu's own code has made."""
-        payload = pack_argument(envelope.encode_json(message))
+        payload = pack_argument(encode_json(message))
         commands = [b"*3\r\n%b%b%b" % (_LPUSH, self._packed_list(queue, message), payload)]
         if queue in self._channel._expires:
             commands += self._expiry(queue)

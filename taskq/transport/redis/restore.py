@@ -14,11 +14,12 @@ from typing import Any
 
 from kombu.log import get_logger
 
-from taskq.transport.redis.envelope import encode_json, mark_redelivered, priority_of
+from taskq.transport.redis.envelope import mark_redelivered, priority_of
 from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.resp import Argument, pack
 from taskq.transport.redis.scripts import script
 from taskq.transport.redis.wire import Wire
+from taskq.utils.jsontext import encode_json
 
 logger = get_logger(__name__)
 

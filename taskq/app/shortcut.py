@@ -1,0 +1,196 @@
+"""Calls without options, sent the short way: as a copy of a message that was made the long way.
+
+Whatever of a call is the same each time is computed once for the task. `Task.apply_async` takes
+the short way as long as nothing asks for the long one: no option beyond the place in a workflow,
+no receiver of a publishing signal, no route, no running task, nothing overridden or replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from taskq import signals
+from taskq._state import get_current_worker_task
+from taskq.app.messages import check_arguments
+from taskq.app.producer import Producer
+from taskq.app.sending import Sending
+from taskq.app.task.calling import TaskCalls
+from taskq.utils.nodenames import anon_nodename
+from taskq.utils.saferepr import saferepr
+from taskq.utils.uuids import uuid
+
+__all__ = ("Shortcut",)
+
+#: What `Producer.publish_task` takes besides the properties of a message.
+_PUBLISHING = frozenset(
+    ("exchange", "routing_key", "serializer", "compression", "delivery_mode", "declare")
+) | {"retry", "retry_policy"}
+
+
+class _Recorder:
+    """Stands for a producer, and keeps the message instead of publishing it."""
+
+    options: dict[str, Any]
+
+    def publish(self, body: Any, **options: Any) -> None:
+        self.options = options
+
+
+class Shortcut:
+    """The short way for the calls of one task, as long as it leads where the long one does.
+
+    - task: the task, bound to its app.
+    """
+
+    __slots__ = (
+        "_amqp",
+        "_app",
+        "_builder",
+        "_exec_options",
+        "_headers",
+        "_ignore_result",
+        "_properties",
+        "_publishing",
+        "_router",
+        "_sender",
+        "_task",
+        "_usable",
+    )
+
+    def __init__(self, task: Any) -> None:
+        app = task._get_app()
+        amqp = app.amqp
+        self._task = task
+        self._app = app
+        self._amqp = amqp
+        # Each is made anew when a setting changes that it depends on.
+        self._sender = amqp.send_task_message
+        self._builder = amqp.create_task_message
+        self._router = amqp.router
+        self._exec_options = task._get_exec_options()
+        self._ignore_result = task.ignore_result
+        self._usable = self._is_plain()
+        if self._usable:
+            self._learn()
+
+    def _is_plain(self) -> bool:
+        """Return whether the calls of the task can be copies of each other."""
+        app, conf, task = self._app, self._app.conf, type(self._task)
+        return (
+            task.shadow_name is TaskCalls.shadow_name
+            and not conf.task_always_eager
+            and not conf.task_send_sent_event
+            and conf.task_protocol == 2
+            and self._amqp.Producer is Producer
+            and self._exec_options["expires"] is None
+            # Others want bodies made plain.
+            and (self._exec_options["serializer"] or conf.task_serializer) == "json"
+            and not self._router.routes
+            and self._builder == self._amqp.as_task_v2
+            and self._sender is self._amqp.own_sender
+            and type(app).send_task is Sending.send_task
+        )
+
+    def _learn(self) -> None:
+        """Make a message the long way, and keep what does not change from call to call."""
+        task, options = self._task, dict(self._exec_options)
+        limits = {name: options.pop(name) for name in ("time_limit", "soft_time_limit")}
+        del options["expires"]
+        options = self._router.route(options, task.name, (), {}, task_type=task)
+        message = self._builder(
+            "", task.name, (), {}, ignore_result=bool(self._ignore_result), **limits
+        )
+        recorder = _Recorder()
+        self._sender(recorder, task.name, message, **options)
+        recorded = recorder.options
+        self._headers: dict[str, Any] = recorded.pop("headers")
+        self._publishing = {key: recorded.pop(key) for key in _PUBLISHING & recorded.keys()}
+        self._properties = recorded
+
+    @property
+    def current(self) -> bool:
+        """Whether nothing has changed that the short way was made of."""
+        amqp = self._app.amqp
+        made = amqp.__dict__
+        task = self._task
+        return (
+            amqp is self._amqp
+            and made.get("send_task_message") is self._sender
+            and made.get("create_task_message") is self._builder
+            and made.get("router") is self._router
+            and task._exec_options is self._exec_options
+            and task.ignore_result is self._ignore_result
+        )
+
+    def takes(self, producer: Any) -> bool:
+        """Return whether a call with this producer, None for the pool's, may go the short way."""
+        app = self._app
+        return (
+            self._usable
+            and (producer is None or isinstance(producer, Producer))
+            and not self._router.routes
+            and not signals.before_task_publish.receivers
+            and not signals.after_task_publish.receivers
+            and "send_task" not in app.__dict__
+            and type(app).send_task is Sending.send_task
+            and get_current_worker_task() is None
+        )
+
+    def send(
+        self, args: Any, kwargs: Any, task_id: str | None, producer: Any, place: Mapping[str, Any]
+    ) -> Any:
+        """Send a call and return the handle on its result.
+
+        - task_id: a new one by default; producer: one from the pool by default.
+        - place: options that say where in a workflow the call is.
+
+        Raises as `Task.apply_async`; EncodeError before anything is sent.
+        """
+        args, kwargs = check_arguments(args, kwargs)
+        task_id = task_id or uuid()
+        amqp, get = self._amqp, place.get
+        headers = {
+            **self._headers,
+            "id": task_id,
+            "group": get("group_id"),
+            "group_index": get("group_index"),
+            "root_id": get("root_id") or task_id,
+            "parent_id": get("parent_id"),
+            "argsrepr": saferepr(args, amqp.argsrepr_maxsize),
+            "kwargsrepr": saferepr(kwargs, amqp.kwargsrepr_maxsize) if kwargs else "{}",
+            "origin": anon_nodename(),
+        }
+        links = {"callbacks": None, "errbacks": None, "chain": None, "chord": get("chord")}
+        properties = {
+            **self._properties,
+            "correlation_id": task_id,
+            "reply_to": get("reply_to") or self._app.thread_oid,
+        }
+        if producer is not None:
+            self._publish(producer, task_id, (args, kwargs, links), headers, properties)
+        else:
+            pooled = amqp.producer_pool.acquire(block=True)
+            try:
+                self._publish(pooled, task_id, (args, kwargs, links), headers, properties)
+            finally:
+                pooled.release()
+        result = self._task.AsyncResult(task_id)
+        result.ignored = bool(self._ignore_result)
+        return result
+
+    def _publish(
+        self,
+        producer: Any,
+        task_id: str,
+        body: Any,
+        headers: dict[str, Any],
+        properties: dict[str, Any],
+    ) -> None:
+        try:
+            if not self._ignore_result:
+                self._app.backend.on_task_call(producer, task_id)
+            producer.publish_task(body, headers=headers, properties=properties, **self._publishing)
+        except OSError:
+            with producer.connection._reraise_as_library_errors():
+                raise
