@@ -28,6 +28,7 @@ from taskq.exceptions import (
     ImproperlyConfigured,
     TimeoutError,
 )
+from taskq.utils.saferepr import is_repr_of
 from taskq.utils.time import get_exponential_backoff_interval
 
 __all__ = ("BackendCore", "Meta", "is_result_ignored", "unpickle_backend")
@@ -62,6 +63,13 @@ def unpickle_backend(cls: Callable[..., Any], args: Iterable[Any], kwargs: dict[
 def is_result_ignored(request: Any) -> bool:
     """Tell whether the result of the task with this request is not to be stored."""
     return bool(getattr(request, "ignore_result", False))
+
+
+def _shown(request: Any, name: str) -> Any:
+    """Return a request's ``args`` or ``kwargs``, or what its call had shown in place of them."""
+    value = getattr(request, name, None)
+    text = getattr(request, f"{name}repr", None)
+    return text if text and not is_repr_of(text, value) else value
 
 
 class _nulldict(dict[Any, Any]):
@@ -330,7 +338,7 @@ class BackendCore(ResultCodec):
 
     def _extended_meta(self, request: Any, *, encode: bool) -> Meta:
         """Return what `result_extended` adds to a meta: the call and who ran it."""
-        args, kwargs = getattr(request, "args", None), getattr(request, "kwargs", None)
+        args, kwargs = _shown(request, "args"), _shown(request, "kwargs")
         if encode:
             args, kwargs = ensure_bytes(self.encode(args)), ensure_bytes(self.encode(kwargs))
         delivery_info = getattr(request, "delivery_info", None) or {}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ("reprstream", "saferepr")
+__all__ = ("is_repr_of", "reprstream", "saferepr")
 
 #: Types whose repr is short and cannot fail (ints are checked for size).
 _ATOMS = frozenset({int, float, bool, type(None)})
@@ -42,6 +42,24 @@ def saferepr(
             return text
     return "".join(_limited(o, maxlen, maxlevels, seen))
 
+
+def is_repr_of(text: str, value: Any) -> bool:
+    """Return whether ``text`` is what `saferepr` made of ``value``, before it was sent.
+
+    For telling what somebody wrote in place of arguments from what was made of them. Serializers
+    turn tuples into lists and keys into text, so brackets and quotes don't count.
+    """
+    own, other = saferepr(value, _COMPARED).translate(_NOISE), text.translate(_NOISE)
+    if len(text) >= _CUT_OFF:
+        return own.startswith(other) or other.startswith(own)
+    return own == other
+
+
+#: What serializers may change in a representation, and what stands for what was left out.
+_NOISE = str.maketrans("", "", "[](){}'\", .")
+#: Characters of a representation that are compared, and after how many it may have been cut off.
+_COMPARED = 4096
+_CUT_OFF = 512
 
 _EMPTY: dict[type, str] = {tuple: "()", dict: "{}", list: "[]", str: "''"}
 

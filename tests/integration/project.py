@@ -106,6 +106,7 @@ class Project:
         self.queue = settings["task_default_queue"]
         self._source = HEADER, textwrap.dedent(code), settings
         self._workers: list[Worker] = []
+        self._started: list[subprocess.Popen[bytes]] = []
         self._write("proj.py", package)
         self._app: Any = None
 
@@ -160,6 +161,18 @@ class Project:
             **kw,
         )
 
+    def start(self, *args: str, stdout: Any) -> subprocess.Popen[bytes]:
+        """Start ``taskq -A proj`` with more arguments; the caller ends it."""
+        process = subprocess.Popen(
+            [str(SCRIPTS / "taskq"), "-A", "proj", *args],
+            cwd=self.directory,
+            env=self.env,
+            stdout=stdout,
+            stderr=subprocess.STDOUT,
+        )
+        self._started.append(process)
+        return process
+
     def start_worker(
         self, *options: str, command: str = "taskq", app: str = "proj", ready: bool = True
     ) -> Worker:
@@ -205,6 +218,10 @@ class Project:
             if worker.process.poll() is None:
                 worker.process.kill()
                 worker.process.wait()
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
         if self._app is not None:
             self._app.app.close()
             sys.modules.pop("proj", None)

@@ -99,8 +99,10 @@ def speak(self):
     return self.request.id
 
 
-@app.task
-def login(user, password):
+@app.task(bind=True, max_retries=2)
+def login(self, user, password):
+    if user == "never" or (user == "late" and self.request.retries < 2):
+        raise self.retry(countdown=0)
     return "welcome"
 
 
@@ -223,16 +225,43 @@ def test_levels_of_redirected_output(make_project, redis_url):
 
 def test_secrets_are_hidden_from_logs_events_and_results(make_project, redis_url):
     project = make_project(
-        CODE, broker=redis_url, backend=redis_url, conf={"result_extended": True}
+        CODE,
+        broker=redis_url,
+        backend=redis_url,
+        conf={"result_extended": True, "task_send_sent_event": True},
     )
     proj = project.proj
     options = {"argsrepr": "('ann', '***')", "kwargsrepr": "{'password': '***'}"}
-    with project.worker("-c", "1", "-E", "-l", "DEBUG") as worker:
-        for args, kwargs in ((("ann", "swordfish"), {}), (("ann",), {"password": "swordfish"})):
+    log = project.directory / "events.log"
+    with project.worker("-c", "1", "-E", "-l", "DEBUG") as worker, log.open("wb") as out:
+        monitor = project.start("events", "--dump", stdout=out)
+        wait_until(lambda: worker_is_seen(proj, log))
+        for args, kwargs in (
+            (("ann", "swordfish"), {}),
+            (("ann",), {"password": "swordfish"}),
+            (("late", "swordfish"), {}),
+            (("never", "swordfish"), {}),
+        ):
             result = proj.login.apply_async(args, kwargs, **options)
-            assert result.get(timeout=10) == "welcome"
-        worker.wait_for_log("succeeded")
+            result.get(timeout=20, propagate=False)
+            assert (result.args, result.kwargs) == (options["argsrepr"], options["kwargsrepr"])
+            assert "swordfish" not in str(result.result)
+        plain = proj.login.delay("bob", "seen")
+        assert plain.get(timeout=20) == "welcome"
+        assert (plain.args, plain.kwargs) == (["bob", "seen"], {})
+        wait_until(lambda: f"succeeded: proj.login({plain.id})" in log.read_text())
+        monitor.terminate()
+        monitor.wait(20)
     assert "swordfish" not in worker.log
+    assert "swordfish" not in log.read_text()
+    assert log.read_text().count("retried: proj.login") == 4
+
+
+def worker_is_seen(proj, log) -> bool:
+    """Send an event until the monitor has written it down."""
+    with proj.app.events.default_dispatcher() as dispatcher:
+        dispatcher.send("worker-custom")
+    return "custom" in log.read_text()
 
 
 def test_expected_errors_are_told_without_traceback(project, proj):

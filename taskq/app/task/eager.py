@@ -102,8 +102,9 @@ class EagerCalls(TaskSignatures[P, R], Generic[P, R]):
                 "priority": options.get("priority"),
             },
         }
-        if options.get("expires") is not None:
-            request["expires"] = options["expires"]
+        for name in ("expires", "argsrepr", "kwargsrepr"):
+            if options.get(name) is not None:
+                request[name] = options[name]
         for source in (options, headers or {}):
             stamped = source.get("stamped_headers")
             if stamped:

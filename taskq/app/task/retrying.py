@@ -64,8 +64,10 @@ class RetryingTask(TaskSignatures[P, R], Generic[P, R]):
             if exc is not None:
                 # Raises the exception being handled when there is one, else ``exc``.
                 raise_with_context(exc)
+            shown_args = sig.options.get("argsrepr", sig.args)
+            shown_kwargs = sig.options.get("kwargsrepr", sig.kwargs)
             raise self.MaxRetriesExceededError(
-                f"Can't retry {self.name}[{request.id}] args:{sig.args} kwargs:{sig.kwargs}",
+                f"Can't retry {self.name}[{request.id}] args:{shown_args} kwargs:{shown_kwargs}",
                 task_args=sig.args,
                 task_kwargs=sig.kwargs,
             )

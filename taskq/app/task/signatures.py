@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 from taskq.app.context import Context
 from taskq.app.task.running import RunningTask
 from taskq.canvas import signature
+from taskq.utils.saferepr import is_repr_of
 
 if TYPE_CHECKING:
     from taskq.result import AsyncResult
@@ -73,7 +74,7 @@ class TaskSignatures(RunningTask, Generic[P, R]):
         request = self.request if request is None else request
         args = request.args if args is None else args
         kwargs = request.kwargs if kwargs is None else kwargs
-        options = {**request.as_execution_options(), **extra_options}
+        options = {**request.as_execution_options(), **given_reprs(request), **extra_options}
         delivery_info = request.delivery_info or {}
         priority = delivery_info.get("priority")
         if priority is not None:
@@ -91,3 +92,16 @@ class TaskSignatures(RunningTask, Generic[P, R]):
         return self.signature(args, kwargs, **options)
 
     subtask_from_request = signature_from_request
+
+
+def given_reprs(request: Context) -> dict[str, str]:
+    """Return the ``argsrepr`` and ``kwargsrepr`` that a call was sent with, if any.
+
+    They stay with the call when it is sent again: what they hide must not come to light.
+    """
+    reprs = {"argsrepr": request.args, "kwargsrepr": request.kwargs}
+    return {
+        name: text
+        for name, value in reprs.items()
+        if (text := request.get(name)) and not is_repr_of(text, value)
+    }

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import json
 from collections import OrderedDict, namedtuple
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from taskq.utils.saferepr import reprstream, saferepr
+from taskq.utils.saferepr import is_repr_of, reprstream, saferepr
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -148,3 +149,18 @@ def test_reprstream():
         for part, _ in reprstream(deque([iter([[1, "a"]])]))
     ]
     assert parts == ["[", "1", ", ", "a", "]"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [(), (1, "a"), ((1, (2, 3)), [4.5]), ({1: {"a": None}},), ("x" * 3000, 1), (list(range(900)),)],
+)
+def test_a_representation_is_known_again_after_a_serializer(value):
+    text = saferepr(value, 1024)
+    assert is_repr_of(text, value)
+    assert is_repr_of(text, json.loads(json.dumps(value)))
+
+
+@pytest.mark.parametrize("text", ["('ann', '***')", "(...)", "('ann', ...)", "hidden", "()"])
+def test_what_somebody_wrote_is_no_representation(text):
+    assert not is_repr_of(text, ("ann", "swordfish"))
