@@ -25,6 +25,10 @@ class Context:
     _children: list[Any] | None = None
     #: 1 while the tracer calls a task with a ``__call__`` of its own; see `Task.__call__`.
     _protected = 0
+    #: `Task.retry` leaves the sending to the tracer, as it must not block a shared event loop.
+    _sends_retry_later = False
+    #: The `Retry` whose message the tracer is to send.
+    _unsent_retry: Any = None
     args: Any = None
     callbacks: Any = None
     called_directly = True

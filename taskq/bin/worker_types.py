@@ -37,7 +37,7 @@ class WorkersPool(click.Choice[str]):
 
     def __init__(self) -> None:
         super().__init__(
-            ("prefork", "eventlet", "gevent", "solo", "processes", "threads", "custom")
+            ("prefork", "eventlet", "gevent", "solo", "processes", "threads", "asyncio", "custom")
         )
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:

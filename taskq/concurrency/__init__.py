@@ -23,6 +23,7 @@ ALIASES: dict[str, str] = {
     "solo": "taskq.concurrency.solo:TaskPool",
     "processes": "taskq.concurrency.prefork:TaskPool",
     "threads": "taskq.concurrency.thread:TaskPool",
+    "asyncio": "taskq.concurrency.asyncio:TaskPool",
 }
 
 #: Environment variables naming the class behind the pool name ``custom``; the first set one wins.

@@ -83,6 +83,8 @@ class BasePool:
     #: The timer class that suits the pool.
     Timer = Timer
 
+    #: Tasks at the same time when nobody says how many; None for the number of CPUs.
+    default_concurrency: int | None = None
     #: Whether handlers of signals may touch the pool.
     signal_safe = True
     #: Whether the workers are greenlets.

@@ -38,6 +38,8 @@ class Interruptible:
         self._task: asyncio.Task[Any] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pending: BaseException | None = None
+        #: Whether it was told from outside to end.
+        self.is_killed = False
         #: Whether the coroutine's own code runs right now, as opposed to waiting.
         self.stepping = False
 
@@ -51,6 +53,7 @@ class Interruptible:
 
     def throw_soon(self, exc: BaseException) -> None:
         """Do the same, from a signal handler or from another thread."""
+        self.is_killed = self.is_killed or isinstance(exc, asyncio.CancelledError)
         if self._loop is None:
             self._pending = exc
         elif not self._loop.is_closed():
@@ -91,14 +94,14 @@ async def run_limited(
     coroutine: Coroutine[Any, Any, Any],
     soft: float | None,
     hard: float | None,
-    on_soft: Callable[[], None] | None = None,
+    on_soft: Callable[[float], None] | None = None,
     grace: float = CLEANUP_GRACE,
 ) -> Any:
     """Run a coroutine within its time limits and return what it returns.
 
     - soft: seconds after which SoftTimeLimitExceeded is raised at its next await; None for never.
     - hard: seconds after which it is cancelled.
-    - on_soft: called when the soft limit is hit.
+    - on_soft: called with the limit when the soft limit is hit.
     - grace: seconds until a cancelled coroutine that does not end is abandoned.
 
     Raises what the coroutine raises; HardLimitHit.
@@ -110,8 +113,8 @@ async def run_limited(
     def soft_hit() -> None:
         if not task.done():
             body.throw(SoftTimeLimitExceeded(soft))
-            if on_soft is not None:
-                on_soft()
+            if on_soft is not None and soft:
+                on_soft(soft)
 
     alarm = loop.call_later(soft, soft_hit) if soft else None
     try:

@@ -111,7 +111,8 @@ class WorkController:
         self.setup_includes(str_to_list(include))
         limit_decompression(self.app.conf.task_max_decompressed_size)
         if not self.concurrency:
-            self.concurrency = self._available_cpus()
+            pool = concurrency.get_implementation(self.pool_cls)
+            self.concurrency = getattr(pool, "default_concurrency", None) or self._available_cpus()
         self.loglevel = mlevel(self.loglevel)
         self.ready_callback = ready_callback or self.on_consumer_ready
         self.use_eventloop = True if use_eventloop is None else use_eventloop

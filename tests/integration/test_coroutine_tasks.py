@@ -181,7 +181,7 @@ class Setting:
         return self.project.proj
 
 
-@pytest.fixture(scope="module", params=["prefork", "threads", "solo"])
+@pytest.fixture(scope="module", params=["prefork", "threads", "solo", "asyncio"])
 def at(
     request: pytest.FixtureRequest,
     tmp_path_factory: pytest.TempPathFactory,
@@ -190,6 +190,7 @@ def at(
     directory = tmp_path_factory.mktemp(request.param)
     url = f"sqlite:///{directory}/q.db"
     project = Project(directory, CODE, broker=url, backend=url)
+    project.proj.app.finalize()
     with project.worker("-P", request.param, "-c", "2") as worker:
         yield Setting(request.param, project, worker)
     project.close()

@@ -77,6 +77,11 @@ class RetryingTask(TaskSignatures[P, R], Generic[P, R]):
             if throw:
                 raise ret
             return ret
+        if request._sends_retry_later:
+            request._unsent_retry = ret
+            if throw:
+                raise ret
+            return ret
         try:
             sig.apply_async()
         except Exception as send_error:

@@ -17,6 +17,7 @@ from taskq.app.trace.body import limit_coroutines
 from taskq.app.trace.child import (
     decode_body,
     execute_task,
+    is_coroutine_task,
     reset_worker_optimizations,
     setup_worker_optimizations,
 )
@@ -107,6 +108,7 @@ __all__ = (
     "gethostname",
     "group",
     "in_user_code",
+    "is_coroutine_task",
     "limit_coroutines",
     "log_policy_expected",
     "log_policy_ignore",

@@ -6,7 +6,7 @@ The tracer of such a pool calls a `CoroutineBody` where it would call ``task.run
 from __future__ import annotations
 
 from asyncio import CancelledError
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from taskq.app.trace.usercode import user_code
@@ -78,12 +78,24 @@ class CoroutineBody:
                 soft, hard = limits_of(self._task, coroutine_limits.soft, coroutine_limits.hard)
                 if soft or hard:
                     return run_coroutine(run_limited(made, soft, hard))
-            body = user_code.coroutine = Interruptible(made)
-            try:
-                return run_coroutine(body.run())
-            finally:
-                user_code.coroutine = None
+            return _run_interruptible(made)
         except CancelledError as exc:
             raise TaskCancelledError(self._task.name) from exc
         except HardLimitHit as exc:
             raise TimeLimitExceeded(*exc.args) from None
+
+
+def _run_interruptible(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a coroutine that this process's signal handlers may interrupt.
+
+    Raises SystemExit when it was cancelled that way, as in a function that is terminated.
+    """
+    body = user_code.coroutine = Interruptible(coroutine)
+    try:
+        return run_coroutine(body.run())
+    except CancelledError as exc:
+        if body.is_killed:
+            raise SystemExit from exc
+        raise
+    finally:
+        user_code.coroutine = None

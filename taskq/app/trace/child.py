@@ -11,8 +11,10 @@ from kombu.serialization import prepare_accept_content
 from taskq import states
 from taskq._state import current_app
 from taskq.app.context import NO_LINKS, Context
+from taskq.app.trace.coroutine import CoroutineTracer
 from taskq.app.trace.failures import TraceInfo
 from taskq.app.trace.outcome import FAILED, KINDS, OK, Outcome
+from taskq.app.trace.plan import Plan
 from taskq.app.trace.tracer import Tracer
 from taskq.app.trace.usercode import coroutine_waits, in_user_code, interrupt_coroutine
 from taskq.backends.ahead import ahead
@@ -37,13 +39,14 @@ FAILURE = states.FAILURE
 class _Worker:
     """What this process needs to execute the messages its main process hands over."""
 
-    __slots__ = ("accept", "app", "hostname", "tasks", "tracers")
+    __slots__ = ("accept", "app", "coroutine_tracers", "hostname", "tasks", "tracers")
 
     def __init__(self, app: Any, hostname: str) -> None:
         self.app = app
         self.hostname = hostname
         self.tasks = app.tasks
         self.tracers: dict[str, Tracer] = {}
+        self.coroutine_tracers: dict[str, CoroutineTracer] = {}
         self.accept = prepare_accept_content(app.conf.accept_content)
 
     def tracer_for(self, name: str) -> Tracer:
@@ -52,6 +55,15 @@ class _Worker:
         if tracer is None:
             task = self.tasks[name]
             tracer = self.tracers[name] = Tracer(name, task, app=self.app, hostname=self.hostname)
+        return tracer
+
+    def coroutine_tracer_for(self, name: str) -> CoroutineTracer:
+        """Return the tracer of a coroutine task on a shared loop, made on first use."""
+        tracer = self.coroutine_tracers.get(name)
+        if tracer is None:
+            tracer = self.coroutine_tracers[name] = CoroutineTracer(
+                name, self.tasks[name], app=self.app, hostname=self.hostname
+            )
         return tracer
 
 
@@ -87,12 +99,40 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
     worker = _worker
     if worker is None:
         raise RuntimeError("execute_task needs setup_worker_optimizations(app) to be called first")
-    name, task_id, headers, body, content_type, encoding, delivery_info, properties = payload
-    tracer = worker.tracer_for(name)
+    tracer = worker.tracer_for(payload[0])
     try:
-        args, kwargs, embed = decode_body(body, content_type, encoding, worker.accept)
+        args, kwargs, request = _decoded(payload, worker)
     except Exception as exc:
-        return _undecodable(tracer, task_id, headers, exc)
+        return undecodable(tracer, payload, exc)
+    retval, failure, runtime, retstr = tracer(payload[1], args, kwargs, request)
+    if failure is None:
+        return Outcome(OK, retstr, runtime)
+    return Outcome(KINDS.get(failure.state, FAILED), retval, runtime)
+
+
+def begin_coroutine(payload: tuple[Any, ...]) -> tuple[CoroutineTracer, Any, Any, Any]:
+    """Decode the message of a coroutine task, for the pool whose loop awaits many.
+
+    - payload: as for `execute_task`.
+
+    Returns its tracer, args, kwargs and request. Raises what decoding raises; `undecodable` makes
+    an outcome of that.
+    """
+    worker = _worker
+    if worker is None:
+        raise RuntimeError("a pool needs setup_worker_optimizations(app) to be called first")
+    return worker.coroutine_tracer_for(payload[0]), *_decoded(payload, worker)
+
+
+def is_coroutine_task(name: str) -> bool:
+    """Return whether the task of this name is a coroutine function."""
+    return _worker is not None and bool(_worker.tasks[name].is_coroutine)
+
+
+def _decoded(payload: tuple[Any, ...], worker: _Worker) -> tuple[Any, Any, dict[str, Any]]:
+    """Return args, kwargs and what the request is made of."""
+    _, _, headers, body, content_type, encoding, delivery_info, properties = payload
+    args, kwargs, embed = decode_body(body, content_type, encoding, worker.accept)
     request = {
         **headers,
         **embed,
@@ -106,10 +146,7 @@ def execute_task(payload: tuple[Any, ...]) -> Outcome:
     limits = headers.get("timelimit")
     if limits:
         request["time_limit"], request["soft_time_limit"] = limits
-    retval, failure, runtime, retstr = tracer(task_id, args, kwargs, request)
-    if failure is None:
-        return Outcome(OK, retstr, runtime)
-    return Outcome(KINDS.get(failure.state, FAILED), retval, runtime)
+    return args, kwargs, request
 
 
 def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tuple[Any, Any, Any]:
@@ -136,11 +173,14 @@ def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tup
     return args, kwargs, embed if len(embed) >= len(NO_LINKS) else {**NO_LINKS, **embed}
 
 
-def _undecodable(
-    tracer: Tracer, task_id: str, headers: Mapping[str, Any], exc: Exception
-) -> Outcome:
-    """A message whose body can't be read: fails visibly under its id."""
-    request = Context({**headers, **NO_LINKS}, args=(), kwargs={}, called_directly=False)
+def undecodable(tracer: Plan | None, payload: tuple[Any, ...], exc: Exception) -> Outcome:
+    """A message whose body can't be read: fails visibly under its id.
+
+    - tracer: of its task; found by name when None.
+    """
+    assert _worker is not None
+    tracer = tracer or _worker.tracer_for(payload[0])
+    request = Context({**payload[2], **NO_LINKS}, args=(), kwargs={}, called_directly=False)
     failure = TraceInfo(FAILURE, exc)
     einfo = failure.handle_error_state(tracer.task, request)
     return Outcome(FAILED, einfo, 0.0)
