@@ -282,7 +282,7 @@ class AMQP(MessageBuilder):
         return producer.publish(body, **options, **properties)
 
     @contextmanager
-    def batch(self, producer: Any, *, once: int | None = None) -> Iterator[Any]:
+    def batch(self, producer: Any, *, once: int | None = None, scope: str = "") -> Iterator[Any]:
         """Collect the task messages published with this producer and send them in one go.
 
         Brokers that can't take a batch get them one by one, at once. Nothing is sent when the
@@ -292,6 +292,7 @@ class AMQP(MessageBuilder):
             producer: the producer; one that is not ours publishes at once.
             once: have brokers of ours leave out messages whose ids they got in such a batch
                 before, and remember the ids for so many seconds.
+            scope: ids are the same only within a scope.
         """
         if not isinstance(producer, Producer):
             yield producer
@@ -301,6 +302,7 @@ class AMQP(MessageBuilder):
             retry=conf.task_publish_retry,
             retry_policy=conf.task_publish_retry_policy,
             once=once,
+            scope=scope,
         ):
             yield producer
 

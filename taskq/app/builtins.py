@@ -95,7 +95,7 @@ def add_unlock_chord_task(app: Any) -> Any:
         except Exception as exc:
             raise self.retry(exc=exc, countdown=interval, max_retries=max_retries) from exc
         else:
-            app.backend.send_chord_body(body, results)
+            app.backend.send_chord_body(group_id, body, results)
 
     return unlock_chord
 

@@ -130,6 +130,7 @@ class Producer(_KombuProducer):
         retry: bool = True,
         retry_policy: Mapping[str, Any] | None = None,
         once: int | None = None,
+        scope: str = "",
     ) -> Iterator[Producer]:
         """Collect the task messages published inside, and send them in one go at the end.
 
@@ -139,6 +140,7 @@ class Producer(_KombuProducer):
         - retry, retry_policy: whether and how to try again when the connection fails.
         - once: have the broker leave out messages whose ids it got in such a batch before, and
           remember the ids for so many seconds; ours can do that, others get them again.
+        - scope: ids are the same only within a scope.
         """
         method = "basic_publish_many" if once is None else "basic_publish_once"
         if self._batch is None:
@@ -153,7 +155,7 @@ class Producer(_KombuProducer):
         finally:
             self._batch = None
         if batch:
-            extra = () if once is None else (once,)
+            extra = () if once is None else (once, scope)
             self._ensured(
                 lambda: getattr(self.channel, method)(batch, *extra),
                 retry=retry,

@@ -95,10 +95,11 @@ class ChordSupport(TaskMarking):
 
     # -- the end of a chord -----------------------------------------------------
 
-    def _finish_chord(self, callback: Any, collect: Callable[[], Any]) -> None:
+    def _finish_chord(self, group_id: str, callback: Any, collect: Callable[[], Any]) -> None:
         """Send the body with what `collect` returns, or fail it with what `collect` raises.
 
         Parameters:
+            group_id: id of the chord.
             callback: signature of the body.
             collect: returns the results of the header in its order.
         """
@@ -108,7 +109,7 @@ class ChordSupport(TaskMarking):
             logger.exception("Chord %r raised: %r", callback.id, exc)
             self.chord_error_from_stack(callback, chord_error(exc))
         else:
-            self.send_chord_body(callback, results)
+            self.send_chord_body(group_id, callback, results)
 
     def join_header(self, header: Any) -> Any:
         """Return the results of a header that is done, in its order.
@@ -134,13 +135,14 @@ class ChordSupport(TaskMarking):
             reason = repr(exc) if failed is None else f"Dependency {failed.id} raised {exc!r}"
             raise ChordError(reason) from exc
 
-    def send_chord_body(self, callback: Any, results: Any) -> None:
+    def send_chord_body(self, group_id: str, callback: Any, results: Any) -> None:
         """Send the body of a chord; it fails if that can't be done.
 
         May be called again with the same body, if it is not known whether that was done: see
         `taskq.backends.once`.
 
         Parameters:
+            group_id: id of the chord.
             callback: signature of the body.
             results: those of the header.
         """
@@ -148,7 +150,7 @@ class ChordSupport(TaskMarking):
             if self.app.conf.task_always_eager:
                 callback.delay(results)
                 return
-            with sending_once(self.app, self._chord_lifetime) as producer:
+            with sending_once(self.app, self._chord_lifetime, group_id) as producer:
                 callback.apply_async((results,), producer=producer)
         except Exception as exc:
             logger.exception("Chord %r: the body could not be sent: %r", callback.id, exc)

@@ -346,7 +346,7 @@ class BaseKeyValueStoreBackend(Backend):
     def _send_body(self, header: Any, request: Any) -> None:
         body = self._body_of(request)
         try:
-            self._finish_chord(body, lambda: self.join_header(header))
+            self._finish_chord(request.group, body, lambda: self.join_header(header))
         finally:
             header.delete(backend=self)
             self.delete(self.get_key_for_chord(request.group))

@@ -18,7 +18,7 @@ NAMESPACE = uuid.UUID("7d2f6d2e-6c0b-5f0e-9b3e-1f0a4f1f6c55")
 
 
 @contextmanager
-def sending_once(app: Any, lifetime: int) -> Iterator[Any]:
+def sending_once(app: Any, lifetime: int, scope: str = "") -> Iterator[Any]:
     """Give a producer; what is sent with it is published together at the end.
 
     On Redis and SQLite, messages whose ids were published this way before are left out. Other
@@ -27,9 +27,12 @@ def sending_once(app: Any, lifetime: int) -> Iterator[Any]:
     Parameters:
         app: the app that sends.
         lifetime: seconds for which the broker remembers the ids.
+        scope: what is sent; another thing may have the same ids, as a task has that another one
+            was replaced by.
     """
-    with app.producer_or_acquire(None) as producer, app.amqp.batch(producer, once=lifetime):
-        yield producer
+    with app.producer_or_acquire(None) as producer:  # noqa: SIM117 - the second needs the first
+        with app.amqp.batch(producer, once=lifetime, scope=f"{scope}." if scope else ""):
+            yield producer
 
 
 def with_fixed_id(app: Any, errback: Any, failed_id: str, position: int) -> Any:

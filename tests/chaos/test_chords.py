@@ -63,12 +63,13 @@ def errback(failed_id, name, blow):
     note("errback", name)
 
 def dying(send):
-    def send_and_die(callback, *args):
+    def send_and_die(*args):
+        callback = next(arg for arg in args if isinstance(arg, dict))
         blow, name = callback.kwargs["blow"], callback.kwargs["name"]
         moment, _, whom = blow.partition(" ")
         if moment == "before" and first(name):
             die(whom)
-        send(callback, *args)
+        send(*args)
         if moment == "after" and first(name):
             die(whom)
     return send_and_die

@@ -274,8 +274,9 @@ def test_workers_know_each_other_and_elect_one(make_project: Callable[..., Proje
         b.stop()
         a.wait_for_log("b@h left")
         # Alone, it wins.
-        proj.app.control.election("e2", "task", proj.add.s(1, 1).set(task_id="alone"))
-        assert proj.app.AsyncResult("alone").get(timeout=20) == 2
+        alone = proj.add.s(1, 1).set(task_id="alone").election()
+        assert alone.id == "alone"
+        assert alone.get(timeout=20) == 2
 
 
 def test_starting_worker_learns_what_is_revoked(make_project: Callable[..., Project]) -> None:

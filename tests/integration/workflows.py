@@ -48,6 +48,8 @@ def swap(self, kind, *args):
         "group": lambda: group(add.s(1, 2), add.s(3, 4)),
         "chord": lambda: chord([add.s(1, 2), add.s(3, 4)], total.s()),
         "swap": lambda: swap.s("chain"),
+        "swap group": lambda: swap.s("group"),
+        "swap chord": lambda: swap.s("chord"),
     }[kind]())
 
 @app.task(name="t.pid")
@@ -106,4 +108,11 @@ SWAPS_RETURN = {
     "chord([swap.s('chord'), add.s(1, 1)], total.s())": 12,
     "chord([swap.s('group'), add.s(1, 1)], echo.s())": [[[3, 7], 2]],
     "group(swap.s('chord'), swap.s('task'))": [10, 3],
+    "chain(swap.s('swap'), add.s(1))": 10,
+    "chain(add.s(1, 2), swap.si('swap group'), total.s())": 10,
+    "group(swap.s('swap'), swap.s('swap chord'))": [9, 10],
+    "chord([swap.s('swap'), swap.s('swap chord'), add.s(1, 1)], total.s())": 21,
+    "chord([swap.s('swap group'), add.s(1, 1)], echo.s())": [[[3, 7], 2]],
+    "chord([add.s(1, 2), add.s(3, 4)], swap.si('swap chord'))": 10,
+    "chord([add.s(1, 2), add.s(3, 4)], swap.si('swap group')) | total.s()": 10,
 }

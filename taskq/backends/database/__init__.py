@@ -356,7 +356,7 @@ class DatabaseBackend(BaseBackend):
         retries = self.max_write_retries
         if self._ensure_retryable(self._chords.count, engine, part, max_retries=retries):
             body = self.app.signature(request.chord)
-            self._finish_chord(body, lambda: self._collect(engine, group_id))
+            self._finish_chord(group_id, body, lambda: self._collect(engine, group_id))
             self._ensure_retryable(self._chords.delete, engine, group_id)
             self.delete_group(group_id)
 

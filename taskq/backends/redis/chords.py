@@ -117,7 +117,7 @@ class ChordCounter:
         else:
             if not self._keep_claim(group_id, token):
                 return
-            backend.send_chord_body(body, results)
+            backend.send_chord_body(group_id, body, results)
         self._finish(group_id, token)
 
     def _keep_claim(self, group_id: str, token: str) -> bool:

@@ -156,13 +156,16 @@ class Channel(kombu_redis.Channel):
             self._broke()
             raise
 
-    def basic_publish_once(self, messages: Iterable[Prepared], lifetime: int) -> None:
+    def basic_publish_once(
+        self, messages: Iterable[Prepared], lifetime: int, scope: str = ""
+    ) -> None:
         """Publish those of the messages whose ids were not published by this before, as one.
 
         - lifetime: seconds for which the ids are remembered.
+        - scope: ids are the same only within a scope.
         """
         try:
-            self.publisher.publish_once(messages, lifetime)
+            self.publisher.publish_once(messages, lifetime, scope)
         except CONNECTION_ERRORS:
             self._broke()
             raise

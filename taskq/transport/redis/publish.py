@@ -85,13 +85,14 @@ class Publisher:
         if commands:
             self.execute(commands)
 
-    def publish_once(self, messages: Iterable[Prepared], lifetime: int) -> None:
+    def publish_once(self, messages: Iterable[Prepared], lifetime: int, scope: str) -> None:
         """Publish those of the messages whose ids were not published by this before.
 
         All in one round trip and one transaction. Messages to fanout exchanges, and those without
         an id (their ``correlation_id``), are published in any case.
 
         - lifetime: seconds for which the ids are remembered, more than 0.
+        - scope: ids are the same only within a scope.
         """
         commands: list[bytes] = []
         for message, exchange, routing_key in messages:
@@ -106,7 +107,7 @@ class Publisher:
             payload = pack_argument(self._encode(message, exchange, routing_key))
             commands.append(
                 script("publish_once").pack_parts(
-                    pack_argument(self._once_key + message_id) + lists,
+                    pack_argument(self._once_key + scope + message_id) + lists,
                     1 + len(queues),
                     payload + pack_argument(lifetime),
                     2,

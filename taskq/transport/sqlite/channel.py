@@ -218,15 +218,19 @@ class Channel(base.StdChannel):
         self._publisher.publish_many(messages)
 
     def basic_publish_once(
-        self, messages: Iterable[tuple[dict[str, Any], str, str]], lifetime: float
+        self,
+        messages: Iterable[tuple[dict[str, Any], str, str]],
+        lifetime: float,
+        scope: str = "",
     ) -> None:
         """Store those of the triples whose messages' ids were not stored by this before, as one.
 
         Parameters:
             messages: as for `basic_publish_many`; the id is the ``correlation_id``.
             lifetime: seconds for which the ids are remembered.
+            scope: ids are the same only within a scope.
         """
-        self._publisher.publish_once(messages, lifetime)
+        self._publisher.publish_once(messages, lifetime, scope)
 
     # -- consuming ----------------------------------------------------------
 

@@ -74,18 +74,18 @@ class Publisher:
         """Store ``(message, exchange, routing key)`` triples: all of them, or none on an error."""
         self._store([self._prepared(*triple) for triple in messages])
 
-    def publish_once(self, messages: Iterable[Triple], lifetime: float) -> None:
+    def publish_once(self, messages: Iterable[Triple], lifetime: float, scope: str) -> None:
         """Store those of the triples whose messages' ids were not stored by this before.
 
         Parameters:
             messages: the triples; the id of a message is its ``correlation_id``.
             lifetime: seconds for which the ids are remembered.
+            scope: ids are the same only within a scope.
         """
-        prepared = [
-            (triple[0]["properties"].get("correlation_id"), self._prepared(*triple))
-            for triple in messages
-        ]
-        self._store([one for _, one in prepared], [key for key, _ in prepared], lifetime)
+        triples = list(messages)
+        ids = [message["properties"].get("correlation_id") for message, _, _ in triples]
+        keys = [key and f"{scope}{key}" for key in ids]
+        self._store([self._prepared(*triple) for triple in triples], keys, lifetime)
 
     def _prepared(self, message: dict[str, Any], exchange: str, routing_key: str) -> Prepared:
         return *self._statement(exchange), _row(message, exchange, routing_key)

@@ -9,6 +9,7 @@ import pytest
 from taskq import TaskQ
 from taskq.app.task import Context
 from taskq.backends import cache
+from taskq.exceptions import ChordError, Retry
 
 Bodies = list[Any]
 
@@ -210,3 +211,26 @@ def test_stores_that_cannot_count_are_polled(app: TaskQ, tmp_path: Any) -> None:
     assert (task_kwargs["interval"], task_kwargs["max_retries"]) == (2, 9)
     assert (options["countdown"], options["queue"], options["priority"]) == (4, "bodies", 3)
     polled.close()
+
+
+def test_the_time_to_join_the_header_is_limited(chord_app: TaskQ, bodies: Bodies) -> None:
+    chord_app.conf.result_chord_join_timeout = 0.05
+    header = chord_app.GroupResult("g", [chord_app.AsyncResult("never")])
+    with pytest.raises(ChordError, match=r"TimeoutError\('The operation timed out"):
+        chord_app.backend.join_header(header)
+
+
+def test_a_header_that_is_not_ready_is_polled_at_the_interval(tmp_path: Any) -> None:
+    url = f"file://{tmp_path}"
+    with TaskQ("polled", broker="memory://", backend=url, set_as_current=False) as app:
+        app.conf.result_chord_retry_interval = 7
+        unlock = app.tasks["celery.chord_unlock"]
+        body = {"task": "body", "args": (), "kwargs": {}, "options": {"task_id": "b"}}
+        body_args = ("g", body)
+        unlock.push_request(
+            id="poll", args=body_args, kwargs={}, called_directly=False, delivery_info={}
+        )
+        for options, seconds in ({}, 7), ({"interval": 3}, 3):
+            with pytest.raises(Retry) as caught:
+                unlock.run(*body_args, result=[(("never", None), None)], **options)
+            assert caught.value.when == seconds
