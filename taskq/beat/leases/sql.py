@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +28,13 @@ RUNS = sa.Table(
     sa.Column("run", sa.String(155), nullable=False),
 )
 
+#: Dialect -> limits for how long a transaction may stand still.
+IDLE_LIMITS = {
+    "postgresql": "SET idle_in_transaction_session_timeout = '{seconds}s'",
+    "mysql": "SET SESSION wait_timeout = {seconds}",
+    "mariadb": "SET SESSION wait_timeout = {seconds}",
+}
+
 
 class SQLLease(Lease):
     """The lease in a SQL database.
@@ -36,10 +44,12 @@ class SQLLease(Lease):
 
     Parameters:
         engine: of SQLAlchemy.
+        lease: seconds after which a leader that does not go on with a transaction is replaced.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, *, lease: float) -> None:
         self._engine = engine
+        sa.event.listen(engine, "connect", _limit_idle_time(engine.dialect.name, lease))
         METADATA.create_all(engine)
         try:
             with engine.begin() as connection:
@@ -51,7 +61,8 @@ class SQLLease(Lease):
     def in_backend(cls, app: Any) -> SQLLease:
         """Return the lease in the result backend."""
         options = dict(app.conf.database_engine_options or {})
-        return cls(sa.create_engine(app.backend.url, **{"pool_pre_ping": True, **options}))
+        engine = sa.create_engine(app.backend.url, **{"pool_pre_ping": True, **options})
+        return cls(engine, lease=app.conf.beat_leader_lease)
 
     def look(self) -> Holder:
         with self._engine.connect() as connection:
@@ -111,3 +122,20 @@ class SQLLease(Lease):
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _limit_idle_time(dialect: str, seconds: float) -> Callable[[Any, Any], None]:
+    """Return what has the database end a transaction that nobody goes on with.
+
+    While it lasts the row of the lease is locked, and the machine that began it may be gone.
+    """
+    statement = IDLE_LIMITS.get(dialect, "").format(seconds=ceil(seconds))
+
+    def set_limit(connection: Any, _record: Any) -> None:
+        if statement:
+            cursor = connection.cursor()
+            cursor.execute(statement)
+            cursor.close()
+            connection.commit()
+
+    return set_limit
