@@ -10,23 +10,26 @@ import pytest
 from tests.integration.project import wait_until
 
 CODE = """
-@app.task(acks_late=True)
 def note(name, seconds=0.0):
     with open("notes", "a") as notes:
         notes.write(name + "\\n")
     time.sleep(seconds)
+
+late = app.task(acks_late=True, name="late")(note)
+early = app.task(name="early")(note)
 """
 
 
+@pytest.mark.parametrize("acks", ["late", "early"])
 @pytest.mark.parametrize("urls", ["redis", "sqlite"], indirect=True)
-def test_held_messages_that_others_got_are_dropped(make_project, urls):
+def test_held_messages_that_others_got_are_dropped(make_project, urls, acks):
     project = make_project(
         CODE,
         broker=urls.broker,
         backend=urls.backend,
         conf={"broker_transport_options": {"lease": 2}},
     )
-    note = project.proj.note
+    note = getattr(project.proj, acks)
     path = project.directory / "notes"
     with project.worker("-c", "1", "-n", "first@%h") as first:
         note.delay("long", 2.5)

@@ -254,10 +254,7 @@ class Claimer:
         Logs a warning if it was given to others.
         """
         lease = self.lease
-        if lease is None or not lease.settle(tag):
-            return False
-        lease.acks.append(tag)
-        return True
+        return lease is not None and lease.acknowledge(tag)
 
     def release(
         self, tags: Iterable[str], *, redelivered: bool = True, next_up: bool = True

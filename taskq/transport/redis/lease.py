@@ -29,6 +29,8 @@ logger = get_logger(__name__)
 #: How often a claim whose reply was lost is looked for: it may be executed late.
 GHOST_CHECKS = 3
 
+_ABSENT: Any = object()
+
 W_FENCED = (
     "This worker was silent for longer than its lease of %g s: %d messages it held were given to "
     "others. Tasks among them may run twice."
@@ -148,6 +150,19 @@ class Lease:
         orphan = self.orphans.get(tag)
         return self.held.get(tag) if orphan is None else orphan()
 
+    def acknowledge(self, tag: str) -> bool:
+        """Stop holding a message, and have it acknowledged. Returns False if it is not held.
+
+        Logs a warning if it was given to others.
+        """
+        if tag in self.held or tag in self.orphans:
+            # In this order: it is always in one of them, for the other thread to see.
+            self.acks.append(tag)
+            if self.held.pop(tag, _ABSENT) is _ABSENT:
+                self.orphans.pop(tag, None)
+            return True
+        return self.settle(tag)
+
     def settle(self, tag: str) -> bool:
         """Stop holding a message. Returns False if it is not held.
 
@@ -168,9 +183,11 @@ class Lease:
 
         - lost: those of them that were not ours any more.
         """
+        lost = frozenset(lost) - self.unsure
         for tag in lost:
-            if tag not in self.unsure:
-                logger.warning(W_LOST_ACK, tag)
+            logger.warning(W_LOST_ACK, tag)
+        if lost:
+            self.lost_news.append(lost)
         if self.unsure:
             self.unsure.difference_update(tags)
 
@@ -222,9 +239,11 @@ class Lease:
             if self.owner != owner:
                 return  # the other thread was faster
             self.owner = _new_owner()
-        held, orphans = self.held.copy(), self.orphans.copy()
+        acks, held, orphans = self.acks.copy(), self.held.copy(), self.orphans.copy()
         lost = frozenset([*orphans, *(tag for tag in held if held[tag] is not None)])
         self.lost |= lost
+        # Acknowledged, but not in time: what begins after its acknowledgement must not begin.
+        lost = lost.union(acks) - self.unsure
         for tag in (*held, *orphans):
             self.held.pop(tag, None)
             self.orphans.pop(tag, None)

@@ -244,21 +244,21 @@ class Inbox:
             self._transact(lambda connection: None)
 
     def lost(self) -> frozenset[str]:
-        """Return the tags of held messages that were given to others.
+        """Return the tags of messages that were given to others.
 
-        Only looked up after a pause in which that may have happened: half a lease without a call.
+        Those just settled are known because that was refused. Those held are only looked up after
+        a pause in which it may have happened: half a lease without a call.
         """
+        lost = self._settlements.take_refused()
         now = time.monotonic()
         paused, self._sure_at = now - self._sure_at, now
         if paused < self._options.lease / 2:
-            return frozenset()
-        lost = set()
+            return frozenset(lost)
         for tag, (message_id, claim, _, _) in list(self._held.items()):
             rows = self._database.read(MESSAGES["claim_of"], (message_id,))
             if not rows or rows[0][0] != claim:
                 lost.add(tag)
-        for tag in lost:
-            self._held.pop(tag, None)
+                self._held.pop(tag, None)
         return frozenset(lost)
 
     def has_settlements(self) -> bool:

@@ -55,6 +55,7 @@ class Settlements:
         self._path = path
         self._pending: deque[Settlement] = deque()
         self._unconfirmed: list[Settlement] = []
+        self._refused: set[str] = set()
 
     def __bool__(self) -> bool:
         return bool(self._pending)
@@ -69,6 +70,7 @@ class Settlements:
         What belongs to a file that was there before `file_id` went with that file.
         """
         self._adopt()
+        self._refused.clear()
         batch = self._unconfirmed
         pending = self._pending
         while pending:
@@ -80,12 +82,14 @@ class Settlements:
             if settlement.due is not None:
                 parameters += (settlement.due,)  # type: ignore[assignment]
             if not connection.execute(SQL[settlement.action], parameters).rowcount:
-                logger.warning(
-                    W_TOO_LATE,
-                    settlement.action,
-                    settlement.queue,
-                    f"{settlement.claim}-{settlement.message_id}",
-                )
+                tag = f"{settlement.claim}-{settlement.message_id}"
+                self._refused.add(tag)
+                logger.warning(W_TOO_LATE, settlement.action, settlement.queue, tag)
+
+    def take_refused(self) -> set[str]:
+        """Return the delivery tags of what was refused with the last transaction, once."""
+        refused, self._refused = self._refused, set()
+        return refused
 
     def confirm(self) -> bool:
         """The transaction was committed. Return whether consumers should be woken."""
