@@ -47,6 +47,8 @@ def detect_settings(
     style = NEW if prefix else choose_style(written.intersection(all_keys), old)
     if prefix:
         prefix = prefix.rstrip("_") + "_"
+        # CELERY_TASK_SERIALIZER in the namespace CELERY is the new name, whatever else it was.
+        old = {key for key in old if key.removeprefix(prefix).lower() not in all_keys}
     for source in (conf, preconf):
         warn_of_misspellings(source, style, prefix)
     changes = {style.rename(key): value for key, value in preconf.items()}

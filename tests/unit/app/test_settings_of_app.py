@@ -44,6 +44,16 @@ def test_class_by_name(app, module):
     assert app.conf.task_time_limit == 3
 
 
+def test_new_names_in_a_namespace_are_not_deprecated(app):
+    """`CELERY_TASK_SERIALIZER` was also the old name of `task_serializer`."""
+    names = {"CELERY_TASK_SERIALIZER": "json", "CELERY_RESULT_BACKEND": "rpc"}
+    app.config_from_object(names, namespace="CELERY")
+    assert app.conf.task_serializer == "json"
+    assert app.conf.maybe_warn_deprecated_settings() is False
+    app.config_from_object({**names, "CELERYD_CONCURRENCY": 2}, namespace="CELERY")
+    assert app.conf.deprecated_settings == {"CELERYD_CONCURRENCY"}
+
+
 def test_namespace(app):
     app.config_from_object({"CELERY_TASK_TIME_LIMIT": 3, "DEBUG": True}, namespace="CELERY")
     assert app.conf.task_time_limit == 3
