@@ -211,9 +211,9 @@ _beat = _group("Embedded Beat Options")
 )
 @_pool(
     "--pool-start-method",
-    type=click.Choice(("fork", "spawn")),
+    type=click.Choice(("fork", "spawn", "forkserver")),
     help="How prefork starts its processes: 'fork' is quick and shares memory, 'spawn' starts each "
-    "in a fresh interpreter.",
+    "in a fresh interpreter, 'forkserver' forks them from one that has only imported the app.",
 )
 @_pool(
     "--max-memory-per-child",

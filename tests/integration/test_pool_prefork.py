@@ -450,6 +450,6 @@ def _open(fd: str) -> bool:
 
 
 def test_an_unknown_start_method_is_refused() -> None:
-    pool = TaskPool(1, executor=EXECUTOR, start_method="forkserver")
-    with pytest.raises(ImproperlyConfigured, match="'forkserver': use one of fork, spawn"):
+    pool = TaskPool(1, executor=EXECUTOR, start_method="clone")
+    with pytest.raises(ImproperlyConfigured, match="'clone': use one of fork, spawn, forkserver"):
         pool.start()

@@ -103,7 +103,12 @@ def run_main(directory: Path, start_method: str, *, in_main: bool) -> dict[str, 
 
 @pytest.mark.parametrize("in_main", [False, True], ids=["module", "main"])
 @pytest.mark.parametrize(
-    ("start_method", "name"), [("fork", "ForkPoolWorker-1"), ("spawn", "SpawnPoolWorker-1")]
+    ("start_method", "name"),
+    [
+        ("fork", "ForkPoolWorker-1"),
+        ("spawn", "SpawnPoolWorker-1"),
+        ("forkserver", "ForkServerPoolWorker-1"),
+    ],
 )
 def test_runs_the_tasks_of_an_app(
     tmp_path: Path, start_method: str, name: str, in_main: bool
@@ -115,4 +120,4 @@ def test_runs_the_tasks_of_an_app(
     assert facts["initialised"]
     assert facts["hostname"] == "celery@here"
     assert facts["name"] == name
-    assert facts["spawned"] is (start_method == "spawn")
+    assert facts["spawned"] is (start_method != "fork")

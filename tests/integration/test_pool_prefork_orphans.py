@@ -50,7 +50,7 @@ def wait_until_gone(pid: int, timeout: float = 10.0) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("start_method", ["fork", "spawn"])
+@pytest.mark.parametrize("start_method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize(
     ("acknowledgement", "expected"),
     [

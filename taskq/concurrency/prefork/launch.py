@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+from taskq.concurrency.prefork.appref import reference
 from taskq.concurrency.prefork.channel import write_all
 from taskq.concurrency.prefork.child import ChildConfig, run_child
 from taskq.concurrency.prefork.initializer import SPAWNED_VARIABLE
@@ -22,17 +23,17 @@ from taskq.concurrency.prefork.interrupts import BLOCKED_IN_FORK
 from taskq.concurrency.prefork.page import PAGE_SIZE, Page, shared_file
 
 #: Start methods, as ``worker_pool_start_method`` names them.
-START_METHODS = ("fork", "spawn")
+START_METHODS = ("fork", "spawn", "forkserver")
 
-#: Program of a spawned child. It reads everything from the descriptor that is put in; path and
+#: Program of a fresh interpreter. It reads everything from the descriptor that is put in; path and
 #: environment come before the first import of ours.
-SPAWN_PROGRAM = """
+PROGRAM = """
 import os, pickle, sys
 with os.fdopen({fd}, "rb") as file:
     start = pickle.load(file)
 sys.path[:] = start["preparation"]["sys_path"]
 os.environ.update(start["environment"])
-from taskq.concurrency.prefork.spawned import main
+from {entry} import main
 main(start)
 """
 
@@ -73,12 +74,41 @@ def spawn(config: ChildConfig, child_end: socket.socket, page_fd: int) -> int:
     Raises:
         Exception: the app can't be pickled.
     """
+    return _interpreter(
+        "taskq.concurrency.prefork.spawned",
+        config.name,
+        child_end.fileno(),
+        pickle.dumps((config.without_app(), reference(config.app))),
+        page_fd,
+    )
+
+
+def start_fork_server(app: Any, its_end: socket.socket) -> int:
+    """Start the process that forks children, and return its pid.
+
+    Parameters:
+        app: what it imports before it forks.
+        its_end: of the socket over which it is asked.
+
+    Raises:
+        Exception: the app can't be pickled.
+    """
+    return _interpreter(
+        "taskq.concurrency.prefork.forkserver",
+        "ForkServer",
+        its_end.fileno(),
+        pickle.dumps((None, reference(app))),
+    )
+
+
+def _interpreter(
+    entry: str, name: str, socket_fd: int, config: bytes, page_fd: int | None = None
+) -> int:
+    """Start a fresh interpreter that calls ``main()`` of the module ``entry``; return its pid."""
     from multiprocessing import spawn as mp_spawn
     from multiprocessing import util as mp_util
 
-    from taskq.concurrency.prefork.appref import reference
-
-    preparation: dict[str, Any] = mp_spawn.get_preparation_data(config.name)
+    preparation: dict[str, Any] = mp_spawn.get_preparation_data(name)
     # A bytes subclass that refuses to be pickled outside of multiprocessing.
     preparation["authkey"] = bytes(preparation["authkey"])
     environment = {SPAWNED_VARIABLE: "1"}
@@ -89,18 +119,18 @@ def spawn(config: ChildConfig, child_end: socket.socket, page_fd: int) -> int:
     start: dict[str, Any] = {
         "preparation": preparation,
         "environment": environment,
-        "socket": child_end.fileno(),
+        "socket": socket_fd,
         "page": page_fd,
-        "config": pickle.dumps((config.without_app(), reference(config.app))),
+        "config": config,
     }
     fd = shared_file(0, "taskq-start")
     try:
         write_all(fd, pickle.dumps(start))
         os.lseek(fd, 0, os.SEEK_SET)
-        program = SPAWN_PROGRAM.format(fd=fd)
+        program = PROGRAM.format(fd=fd, entry=entry)
         executable = mp_spawn.get_executable()
         arguments = [executable, *_interpreter_flags(), "-c", program]
-        passed = sorted({fd, child_end.fileno(), page_fd})
+        passed = sorted({fd, socket_fd} | ({page_fd} if page_fd is not None else set()))
         return int(mp_util.spawnv_passfds(os.fsencode(executable), arguments, passed))
     finally:
         os.close(fd)

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -18,8 +19,10 @@ from taskq.concurrency.prefork import launch
 from taskq.concurrency.prefork.channel import open_pair
 from taskq.concurrency.prefork.child import ChildConfig
 from taskq.concurrency.prefork.children import Child, State
+from taskq.concurrency.prefork.forkserver import ForkServer
 from taskq.concurrency.prefork.page import Page
 from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.process import subreaper
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +36,11 @@ STILLBIRTHS_PER_CHILD = 3
 #: The least number of them.
 LEAST_STILLBIRTHS = 10
 
-NAME_PREFIXES = {"fork": "ForkPoolWorker", "spawn": "SpawnPoolWorker"}
+NAME_PREFIXES = {
+    "fork": "ForkPoolWorker",
+    "spawn": "SpawnPoolWorker",
+    "forkserver": "ForkServerPoolWorker",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,10 @@ def upbringing(
     if method not in launch.START_METHODS:
         raise ImproperlyConfigured(
             f"worker_pool_start_method is {method!r}: use one of {', '.join(launch.START_METHODS)}"
+        )
+    if method == "forkserver" and not subreaper.AVAILABLE:
+        raise ImproperlyConfigured(
+            "worker_pool_start_method is 'forkserver', which works on Linux only: use 'spawn'"
         )
     return Upbringing(
         start_method=method,
@@ -112,6 +123,7 @@ class Nursery:
         self._stillbirths = 0
         self._wanted = 0
         self._pausing = False
+        self._server = ForkServer(partial(launch.start_fork_server, upbringing.app))
 
     def fill(self, wanted: int) -> None:
         """Start children until ``wanted`` are there that don't leave."""
@@ -152,8 +164,13 @@ class Nursery:
         self.fill(self._wanted)
 
     def stop(self) -> None:
-        """Start no more children."""
+        """Start no more children, until the next `fill`."""
         self._wanted = 0
+        self._server.close()
+
+    def renew(self) -> None:
+        """Start the next children with the code of now."""
+        self._server.close()
 
     def _staying(self) -> int:
         return sum(c.state in (State.STARTING, State.UP) for c in self._children.values())
@@ -173,14 +190,7 @@ class Nursery:
             app=upbringing.app,
             hostname=upbringing.hostname,
         )
-        if upbringing.start_method == "spawn":
-            page_fd = launch.page_file()
-            try:
-                child = Child(index, name, main_end, child_end, Page(page_fd))
-                child.pid = launch.spawn(config, child_end, page_fd)
-            finally:
-                os.close(page_fd)
-        else:
+        if upbringing.start_method == "fork":
             child = Child(index, name, main_end, child_end, Page())
 
             def disown() -> None:
@@ -188,6 +198,14 @@ class Nursery:
                 self._disown()
 
             child.pid = launch.fork(config, child_end, child.page, disown)
+        else:
+            start = launch.spawn if upbringing.start_method == "spawn" else self._server.fork
+            page_fd = launch.page_file()
+            try:
+                child = Child(index, name, main_end, child_end, Page(page_fd))
+                child.pid = start(config, child_end, page_fd)
+            finally:
+                os.close(page_fd)
         child.spawned = time.monotonic()
         self._children[child.pid] = child
         self._born(child)

@@ -50,7 +50,8 @@ class TaskPool(BasePool):
         maxtasksperchild: tasks after which a child is replaced.
         max_memory_per_child: resident memory in kB above which a child is replaced.
         proc_alive_timeout: seconds a child may take to come up.
-        start_method: ``fork`` or ``spawn``; default is ``worker_pool_start_method``, or fork.
+        start_method: ``fork``, ``spawn`` or ``forkserver``; default is
+            ``worker_pool_start_method``, or fork.
         executor: dotted name of the function that runs payloads.
     """
 
@@ -145,6 +146,7 @@ class TaskPool(BasePool):
 
     def restart(self) -> None:
         """Replace every child by a new one; running tasks are finished first."""
+        self._nursery.renew()
         for child in list(self._children.values()):
             self._retire(child)
         self._nursery.fill(self._needed())
