@@ -144,12 +144,37 @@ def test_a_running_task_is_revoked_by_stamp(project, proj):
         assert proj.add.delay(2, 2).get(timeout=20) == 4
 
 
-def test_a_deferred_task_is_revoked_when_it_comes_back(make_project, urls):
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_tasks_in_the_hands_of_a_process_are_revoked(make_project, urls, pool):
+    if pool != "prefork" and urls.name != "redis":
+        pytest.skip("the pool is the same with all brokers")
     project = make_project(CODE, broker=urls.broker, backend=urls.backend)
     proj = project.proj
-    with project.worker("-c", "1"):
-        result = proj.add.apply_async((1, 1), countdown=6)
-        time.sleep(1)
+    with project.worker("-c", "1", "-P", pool) as worker:
+        # Calls of tasks that are known to be short are given to a process while it runs others.
+        for result in [proj.sleep.delay(0) for _ in range(60)]:
+            result.get(timeout=20)
+        running = proj.sleep.delay(3)
+        stamped = [proj.sleep.apply_async((0,), stamped_headers=["who"], who="x") for _ in range(3)]
+        by_id = proj.sleep.delay(0)
+        left_alone = proj.sleep.apply_async((0,), stamped_headers=["who"], who="y")
+        worker.wait_for_log(f"[{left_alone.id}] received")
+        proj.app.control.revoke_by_stamped_headers({"who": ["x"]})
+        by_id.revoke()
+        for result in (*stamped, by_id):
+            with pytest.raises(TaskRevokedError, match="revoked"):
+                result.get(timeout=20)
+        assert running.get(timeout=20) == "slept"
+        assert left_alone.get(timeout=20) == "slept"
+
+
+def test_a_deferred_task_is_revoked_when_it_comes_back(make_project, urls):
+    conf = {"worker_defer_eta": 0.1}
+    project = make_project(CODE, broker=urls.broker, backend=urls.backend, conf=conf)
+    proj = project.proj
+    with project.worker("-c", "1") as worker:
+        result = proj.add.apply_async((1, 1), countdown=2)
+        worker.wait_for_log(f"[{result.id}] received")
         result.revoke()
         with pytest.raises(TaskRevokedError, match="revoked"):
             result.get(timeout=20)

@@ -44,16 +44,15 @@ def revoke_by_stamped_headers(
         worker_state.revoked_stamps[header] = known + [
             value for value in maybe_list(values) or () if value not in known
         ]
+    stamped = [each for each in worker_state.reserved_requests if _has_any_stamp(each, headers)]
+    _drop_waiting(state.consumer, stamped)
     if not terminate:
         return ok(f"headers {headers} flagged as revoked, but not terminated")
     terminated: set[str] = set()
-    for request in list(worker_state.active_requests):
-        for header, values in (request.stamps or {}).items():
-            wanted = set(maybe_list(headers.get(header)) or ())
-            if wanted & set(maybe_list(values) or ()):
-                terminated.add(request.id)
-                request.terminate(state.consumer.pool, signal=signum)
-                break
+    for request in stamped:
+        if request in worker_state.active_requests:
+            terminated.add(request.id)
+            request.terminate(state.consumer.pool, signal=signum)
     if not terminated:
         return ok(f"headers {headers} were not terminated")
     return ok(f"headers {headers} revoked")
@@ -75,13 +74,29 @@ def _revoke(
             return ok("terminate: tasks unknown")
         return ok(f"terminate: {', '.join(terminated)}")
     logger.info("Tasks flagged as revoked: %s", ", ".join(task_ids))
-    for request in list(find_requests(task_ids)):
-        # One that waits in the pool would not be asked again before it runs.
-        if request not in worker_state.active_requests and state.consumer.pool.cancel_pending(
-            request
-        ):
-            request.revoked()
+    _drop_waiting(state.consumer, list(find_requests(task_ids)))
     return ok(task_ids)
+
+
+def _has_any_stamp(request: Any, headers: Any) -> bool:
+    """Return whether a request has one of the stamps, given as header -> value or values."""
+    for header, values in (request.stamps or {}).items():
+        if set(maybe_list(headers.get(header)) or ()) & set(maybe_list(values) or ()):
+            return True
+    return False
+
+
+def _drop_waiting(consumer: Any, requests: list[Any]) -> None:
+    """End the revoked requests that have not begun.
+
+    Those that wait in the pool, or in the hands of a child, would not be asked again before they
+    run; those that wait for their rate limit not for a long time.
+    """
+    for request in requests:
+        if request in worker_state.active_requests:
+            continue
+        if consumer.pool.cancel_pending(request) or consumer.forget_limited(request):
+            request.revoked()
 
 
 @control_command(
