@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from taskq.transport import Connection
+from tests import services
 from tests.integration.project import Project
 
 
@@ -72,11 +72,11 @@ def own_redis(tmp_path: Path, free_port: int) -> Iterator[Any]:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """A TCP port that nothing listens on."""
+    return services.free_port()
 
 
+@pytest.fixture
 def client(redis_url: str) -> Iterator[Any]:
     """A client of the Redis that ``redis_url`` names, to look behind the transport."""
     from redis import Redis
