@@ -38,6 +38,7 @@ from taskq.local import maybe_evaluate
 from taskq.security import setup_security
 from taskq.utils.dispatch import Signal
 from taskq.utils.imports import symbol_by_name
+from taskq.utils.inthread import call_in_thread
 from taskq.utils.time import timezone
 
 __all__ = ("Celery", "PendingConfiguration", "TaskQ")
@@ -230,6 +231,16 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
 
     def __exit__(self, *exc_info: Any) -> None:
         self.close()
+
+    async def aclose(self) -> None:
+        """Close connections and clean up without blocking the event loop."""
+        await call_in_thread(self.close)
+
+    async def __aenter__(self) -> TaskQ:
+        return self
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        await self.aclose()
 
     def start(self, argv: list[str] | None = None) -> Any:
         """Run the ``taskq`` command with this app.

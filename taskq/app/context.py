@@ -25,8 +25,8 @@ class Context:
     _children: list[Any] | None = None
     #: 1 while the tracer calls a task with a ``__call__`` of its own; see `Task.__call__`.
     _protected = 0
-    #: `Task.retry` leaves the sending to the tracer, as it must not block a shared event loop.
-    _sends_retry_later = False
+    #: It runs on a loop among others: what would block it is left to the tracer.
+    _shares_loop = False
     #: The `Retry` whose message the tracer is to send.
     _unsent_retry: Any = None
     args: Any = None

@@ -331,6 +331,31 @@ class Waiter:
             self._source = self._create_source()
         return self._source
 
+    # -- what the event loop's threads use -----------------------------------
+
+    def extend(self, watch: Watch, task_ids: Iterable[str]) -> None:
+        """Have a watch wait for more tasks; any thread may call it, whoever follows the watch."""
+        with self._lock:
+            for task_id in task_ids:
+                watch.ids.add(task_id)
+                self._watches.setdefault(task_id, []).append(watch)
+                self._new.setdefault(task_id)
+                self._ended.discard(task_id)
+            if self._leading:
+                self._wakeup.set()
+
+    def reduce(self, watch: Watch, task_ids: Iterable[str]) -> None:
+        """Have a watch wait no longer for these tasks."""
+        with self._lock:
+            for task_id in task_ids:
+                watch.ids.discard(task_id)
+                self._stop_watching(watch, task_id)
+        self._end_if_idle()
+
+    def next(self, watch: Watch, limit: float) -> list[Meta]:
+        """Return what arrived for a watch, or nothing when the monotonic clock reaches `limit`."""
+        return self._next(watch, limit)
+
     # -- registration -------------------------------------------------------
 
     def _register(self, watch: Watch) -> None:
@@ -345,13 +370,17 @@ class Waiter:
     def _unregister(self, watch: Watch) -> None:
         with self._lock:
             for task_id in watch.ids:
-                watching = self._watches.get(task_id)
-                if watching is not None and watch in watching:
-                    watching.remove(watch)
-                    if not watching:
-                        del self._watches[task_id]
-                        self._forget_unwatched(task_id)
+                self._stop_watching(watch, task_id)
         self._end_if_idle()
+
+    def _stop_watching(self, watch: Watch, task_id: str) -> None:
+        """Take a watch from a task. Called with the lock held."""
+        watching = self._watches.get(task_id)
+        if watching is not None and watch in watching:
+            watching.remove(watch)
+            if not watching:
+                del self._watches[task_id]
+                self._forget_unwatched(task_id)
 
     def _forget_unwatched(self, task_id: str) -> None:
         """Schedule the end of a subscription nobody needs. Called with the lock held."""

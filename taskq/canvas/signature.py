@@ -14,6 +14,7 @@ from taskq.canvas.composing import compose
 from taskq.canvas.kinds import TYPES, AnySignature, register_type
 from taskq.canvas.stamping import merge_headers
 from taskq.utils.functional import maybe_list
+from taskq.utils.inthread import call_in_thread
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
 
@@ -137,6 +138,14 @@ class Signature(AnySignature):
     def delay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
         """Send the task, with further arguments. Returns the result handle."""
         return self.apply_async(partial_args, partial_kwargs)
+
+    async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
+        """Send the task, with further arguments, without blocking the event loop."""
+        return await call_in_thread(self.apply_async, partial_args, partial_kwargs)
+
+    async def aapply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        """Send the task as `apply_async` does, without blocking the event loop."""
+        return await call_in_thread(self.apply_async, args, kwargs, **options)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run the task here and now, with further arguments. Returns an `EagerResult`."""

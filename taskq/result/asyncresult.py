@@ -16,6 +16,7 @@ from taskq import states
 from taskq._state import app_or_default, get_current_worker_task, task_join_will_block
 from taskq.backends.handles import ResultBase, result_from_tuple
 from taskq.exceptions import ImproperlyConfigured, IncompleteStream, TimeoutError
+from taskq.result.awaitable import AwaitableResult
 from taskq.result.guards import assert_will_not_block
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ R = TypeVar("R")
 Meta = dict[str, Any]
 
 
-class AsyncResult(ResultBase, Generic[R]):
+class AsyncResult(ResultBase, AwaitableResult[R], Generic[R]):
     """Handle on the state and result of a task.
 
     What the result backend says of a task that is ready is kept: asking again costs nothing.

@@ -14,6 +14,7 @@ from taskq._state import app_or_default
 from taskq.backends.handles import ResultBase
 from taskq.exceptions import TimeoutError
 from taskq.result.asyncresult import AsyncResult, read_together
+from taskq.result.awaitable import AwaitableSet
 from taskq.result.guards import assert_will_not_block
 
 __all__ = ("ResultSet",)
@@ -22,7 +23,7 @@ Meta = dict[str, Any]
 Callback = Callable[[str, Any], Any]
 
 
-class ResultSet(ResultBase):
+class ResultSet(ResultBase, AwaitableSet):
     """Several results.
 
     Parameters:

@@ -9,6 +9,7 @@ from taskq._state import _task_stack
 from taskq.app.task.eager import EagerCalls
 from taskq.result import denied_join_result
 from taskq.utils.functional import mattrgetter
+from taskq.utils.inthread import call_in_thread
 from taskq.utils.uuids import uuid
 
 if TYPE_CHECKING:
@@ -82,6 +83,21 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
     def delay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
         """Send the task with these arguments. Shortcut to `apply_async` without options."""
         return self.apply_async(args, kwargs)
+
+    async def adelay(self, *args: P.args, **kwargs: P.kwargs) -> AsyncResult[R]:
+        """Send the task with these arguments, without blocking the event loop.
+
+        Raises what `apply_async` raises; RuntimeError outside asyncio.
+        """
+        sent: AsyncResult[R] = await call_in_thread(self.apply_async, args, kwargs)
+        return sent
+
+    async def aapply_async(
+        self, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> AsyncResult[R]:
+        """Send the task as `apply_async` does, without blocking the event loop."""
+        sent: AsyncResult[R] = await call_in_thread(self.apply_async, args, kwargs, **options)
+        return sent
 
     def apply_async(
         self,

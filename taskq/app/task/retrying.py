@@ -77,7 +77,7 @@ class RetryingTask(TaskSignatures[P, R], Generic[P, R]):
             if throw:
                 raise ret
             return ret
-        if request._sends_retry_later:
+        if request._shares_loop:
             request._unsent_retry = ret
             if throw:
                 raise ret

@@ -97,7 +97,7 @@ class CoroutineTracer(Plan):
                 await offload(self._prepare, uuid, args, kwargs, task_request)
             if self.has_custom_call:
                 task_request._protected = 1
-            task_request._sends_retry_later = not self.eager
+            task_request._shares_loop = not self.eager
             made = self.fun(*args, **kwargs)
             soft, hard = limits_of(task, soft, hard)
             if not is_coroutine(made):
