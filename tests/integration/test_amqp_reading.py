@@ -1,0 +1,81 @@
+"""AMQP in an event loop: frames are read ahead, and none is left lying."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from kombu import Consumer, Queue
+from kombu.asynchronous import Hub
+
+from taskq.transport import Connection
+
+PATIENCE = 30.0
+
+
+@pytest.fixture
+def queue(amqp_url, unique):
+    queue = Queue(unique, durable=False)
+    with Connection(amqp_url) as connection:
+        queue(connection.default_channel).declare()
+        yield queue
+        queue(connection.default_channel).delete()
+
+
+def publish(url, queue, count, size=10):
+    with Connection(url) as connection:
+        producer = connection.Producer()
+        for number in range(count):
+            producer.publish([number, "x" * size], exchange="", routing_key=queue.name)
+
+
+def receive(url, queue, count, *, prefetch=0, on_message=None):
+    """Return the numbers of so many messages, taken in a hub, and how often the socket was read."""
+    hub, numbers = Hub(), []
+
+    def take(body, message):
+        numbers.append(body[0])
+        message.ack()
+        if on_message is not None:
+            on_message(connection)
+
+    with Connection(url) as connection:
+        channel = connection.default_channel
+        channel.basic_qos(0, prefetch, False)
+        connection.register_with_event_loop(hub)
+        transport = connection.connection.transport
+        reads, recv = [], transport._quick_recv
+        transport._quick_recv = lambda size: reads.append(size) or recv(size)
+        with Consumer(channel, [queue(channel)], callbacks=[take], accept=["json"]):
+            loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
+            while len(numbers) < count:
+                assert time.monotonic() < deadline, f"{len(numbers)} of {count} arrived"
+                next(loop)
+            loop.close()
+            hub.close()
+    return numbers, len(reads)
+
+
+def test_many_messages_are_read_at_once(amqp_url, queue):
+    publish(amqp_url, queue, 500)
+    numbers, reads = receive(amqp_url, queue, 500)
+    assert numbers == list(range(500))
+    assert reads < 500  # three frames each
+
+
+def test_what_comes_behind_an_answer_is_handled(amqp_url, queue):
+    publish(amqp_url, queue, 100)
+
+    def ask(connection):
+        # Waits for the broker's answer, and reads the messages before and behind it on the way.
+        queue(connection.default_channel).queue_declare(passive=True)
+
+    numbers, _ = receive(amqp_url, queue, 100, prefetch=5, on_message=ask)
+    assert sorted(numbers) == list(range(100))
+
+
+@pytest.mark.parametrize("size", [20_000, 300_000])
+def test_large_messages_arrive_whole(amqp_url, queue, size):
+    publish(amqp_url, queue, 20, size)
+    numbers, _ = receive(amqp_url, queue, 20, prefetch=3)
+    assert numbers == list(range(20))
