@@ -89,9 +89,9 @@ def test_starting_worker_learns_from_the_other(project: Any, first: str) -> None
     second = "celery" if first == "taskq" else "taskq"
     control = project.proj.app.control
     with project.worker("-c", "1", "-n", "1@h", command=first, app=sides[first]):
-        control.revoke("some-id", reply=True, timeout=5, limit=1)
+        control.revoke("some-id", reply=True, timeout=20, limit=1)
         with project.worker("-c", "1", "-n", "2@h", command=second, app=sides[second]) as worker:
             worker.wait_for_log("mingle: sync complete")
             assert "sync with 1@h failed" not in worker.log
-            revoked = control.inspect(["2@h"], timeout=5, limit=1).revoked()
+            revoked = control.inspect(["2@h"], timeout=20, limit=1).revoked()
             assert revoked == {"2@h": ["some-id"]}
