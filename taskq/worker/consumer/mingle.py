@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from kombu.exceptions import InconsistencyError
+
 from taskq import bootsteps
 from taskq.utils.log import get_logger
 from taskq.worker.consumer.events import Events
@@ -38,9 +40,10 @@ class Mingle(bootsteps.StartStopStep):
         self.sync(c)
 
     def sync(self, c: Any) -> None:
-        """Ask the other workers, waiting a second for their answers."""
+        """Ask the other workers, waiting a second for their answers at most."""
         logger.info("mingle: searching for neighbors")
-        replies = self.send_hello(c)
+        neighbours = self.count_neighbours(c)
+        replies = self.send_hello(c, limit=neighbours) if neighbours != 0 else {}
         if replies:
             logger.info("mingle: sync with %s nodes", len([v for v in replies.values() if v]))
             for nodename, reply in replies.items():
@@ -49,9 +52,29 @@ class Mingle(bootsteps.StartStopStep):
         else:
             logger.info("mingle: all alone")
 
-    def send_hello(self, c: Any) -> dict[str, Any]:
-        """Return the answers of the other workers."""
-        inspect = c.app.control.inspect(timeout=1.0, connection=c.connection)
+    def count_neighbours(self, c: Any) -> int | None:
+        """Return how many other workers have a mailbox, None where the broker doesn't tell.
+
+        Some may be left by workers that died: there are never more answers than that.
+        """
+        get_table = getattr(c.connection.default_channel, "get_table", None)
+        if get_table is None:
+            return None
+        mailbox = c.app.control.mailbox
+        try:
+            bindings = get_table(mailbox.exchange.name)
+        except InconsistencyError:
+            return 0  # kombu's word for an exchange that nobody has bound anything to
+        own = mailbox.get_queue(c.hostname).name
+        others = [queue for _, _, queue in bindings if queue != own]
+        return len(others)
+
+    def send_hello(self, c: Any, limit: int | None = None) -> dict[str, Any]:
+        """Return the answers of the other workers.
+
+        - limit: how many there are at most.
+        """
+        inspect = c.app.control.inspect(timeout=1.0, limit=limit, connection=c.connection)
         replies = inspect.hello(c.hostname, list(c.controller.state.revoked)) or {}
         replies.pop(c.hostname, None)  # deleted: our own answer
         return replies
