@@ -14,7 +14,7 @@ from taskq.bin.base import (
     handle_preload_options,
 )
 from taskq.bin.errors import CommandError
-from taskq.bin.remote import arguments_for, command_of, list_of_commands
+from taskq.bin.remote import arguments_for, command_of, commands_of_type, list_of_commands
 
 #: Seconds to wait for replies when neither the option nor the command says.
 DEFAULT_TIMEOUT = 1.0
@@ -47,6 +47,15 @@ def _remote_options(f: Any) -> Any:
     return f
 
 
+def _names(type_: Literal["inspect", "control"]) -> Any:
+    """Return what completes the name of a command in a shell."""
+
+    def complete(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+        return [name for name in commands_of_type(type_) if name.startswith(incomplete)]
+
+    return complete
+
+
 def _list_option(type_: Literal["inspect", "control"]) -> Any:
     def show(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         if value and not ctx.resilient_parsing:
@@ -77,7 +86,7 @@ def status(ctx: click.Context, timeout: float, destination: list[str] | None, js
 
 
 @click.command(cls=CeleryCommand, context_settings={"allow_extra_args": True})
-@click.argument("command")
+@click.argument("command", shell_complete=_names("inspect"))
 @_list_option("inspect")
 @_remote_options
 @click.pass_context
@@ -98,7 +107,7 @@ def inspect(
 
 
 @click.command(cls=CeleryCommand, context_settings={"allow_extra_args": True})
-@click.argument("command")
+@click.argument("command", shell_complete=_names("control"))
 @_list_option("control")
 @_remote_options
 @click.pass_context

@@ -26,6 +26,7 @@ def _option(heading: str, *names: str, **kwargs: Any) -> Any:
 
 @click.command(cls=CeleryDaemonCommand)
 @_option("Dumper", "-d", "--dump", is_flag=True, help="Print events as lines of text.")
+@_option("Dumper", "-j", "--json", is_flag=True, help="With --dump: each event as a JSON object.")
 @_option("Snapshot", "-c", "--camera", help="Take snapshots with this class, as 'proj.cam:Cam'.")
 @_option("Snapshot", "-D", "--detach", is_flag=True, help="Run the camera in the background.")
 @_option(
@@ -44,6 +45,7 @@ def _option(heading: str, *names: str, **kwargs: Any) -> Any:
 def events(
     ctx: click.Context,
     dump: bool,
+    json: bool,
     camera: str | None,
     detach: bool,
     frequency: float,
@@ -57,8 +59,10 @@ def events(
     Without options there is a screen with workers and tasks.
     """
     app = ctx.obj.app
+    if json and not dump:
+        raise click.UsageError("--json is for --dump.")
     if dump:
-        _run_evdump(app)
+        _run_evdump(app, json=json)
     elif camera:
         if detach and not in_background():
             ctx.exit(_detach(ctx, **kwargs))
@@ -69,11 +73,11 @@ def events(
         _run_evtop(app)
 
 
-def _run_evdump(app: Any) -> None:
+def _run_evdump(app: Any, *, json: bool) -> None:
     from taskq.events.dumper import evdump
 
     _set_process_status("dump")
-    evdump(app=app)
+    evdump(app=app, json=json)
 
 
 def _run_evcam(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -83,16 +84,21 @@ class Audit:
         """Yield id and name of each task that was received and has not ended."""
         return ((id, name) for id, name in self.received.items() if id not in self.ended)
 
+    def counts(self) -> dict[str, int]:
+        """Return how many tasks there were, and what became of them."""
+        return {
+            "total": sum(self.types.values()),
+            "errors": self.errors,
+            "success": sum(how == "succeeded" for how in self.ended.values()),
+            "completed": len(self.ended),
+        }
+
     def report(self) -> str:
         """Return the counts as text."""
-        succeeded = sum(how == "succeeded" for how in self.ended.values())
         lines = [
             "Report",
             "======",
-            f"Task total: {sum(self.types.values())}",
-            f"Task errors: {self.errors}",
-            f"Task success: {succeeded}",
-            f"Task completed: {len(self.ended)}",
+            *(f"Task {what}: {count}" for what, count in self.counts().items()),
             "",
             "Tasks",
             "=====",
@@ -131,6 +137,7 @@ def _print(files: Iterable[IO[str]], wanted: Callable[[Entry], bool]) -> None:
 
 
 _files = click.argument("files", nargs=-1, type=click.File("r", errors="replace"), required=True)
+_json = click.option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group()
@@ -146,9 +153,14 @@ def logtool(ctx: click.Context) -> None:
 
 @logtool.command(cls=CeleryCommand)
 @_files
-def stats(files: tuple[IO[str], ...]) -> None:
+@_json
+def stats(files: tuple[IO[str], ...], as_json: bool) -> None:
     """Count tasks, by name and by outcome."""
-    click.echo(_audit(files).report())
+    audit = _audit(files)
+    if as_json:
+        click.echo(json.dumps({**audit.counts(), "tasks": dict(audit.types.most_common())}))
+    else:
+        click.echo(audit.report())
 
 
 @logtool.command(cls=CeleryCommand)
@@ -167,9 +179,14 @@ def errors(files: tuple[IO[str], ...]) -> None:
 
 @logtool.command(cls=CeleryCommand)
 @_files
-def incomplete(files: tuple[IO[str], ...]) -> None:
+@_json
+def incomplete(files: tuple[IO[str], ...], as_json: bool) -> None:
     """Show the tasks that were received and never ended."""
-    for id, name in _audit(files).incomplete():
+    tasks = list(_audit(files).incomplete())
+    if as_json:
+        click.echo(json.dumps([{"id": id, "name": name} for id, name in tasks]))
+        return
+    for id, name in tasks:
         click.echo(f"Did not complete: {name}[{id}]")
 
 

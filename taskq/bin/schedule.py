@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 from typing import Any
 
@@ -57,14 +58,31 @@ def _change(ctx: click.Context, method: str, name: str, **kwargs: Any) -> None:
 
 
 @_command("list")
+@_option("-j", "--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 @handle_preload_options
-def list_(ctx: click.Context, **kwargs: Any) -> None:
+def list_(ctx: click.Context, as_json: bool, **kwargs: Any) -> None:
     """Show the periodic tasks."""
+    if as_json:
+        ctx.obj.echo(json.dumps([_described(ctx, stored) for stored in _store(ctx).entries()]))
+        return
     for stored in _store(ctx).entries():
         entry = stored.entry(ctx.obj.app)
         state = "paused" if stored.paused else "active"
         ctx.obj.echo(f"{stored.name}  {entry.task}  {entry.schedule}  {state}  {_sent(stored)}")
+
+
+def _described(ctx: click.Context, stored: Any) -> dict[str, Any]:
+    entry, run = stored.entry(ctx.obj.app), stored.run
+    sent = run is not None and run.total_run_count
+    return {
+        "name": stored.name,
+        "task": entry.task,
+        "schedule": str(entry.schedule),
+        "paused": bool(stored.paused),
+        "sent": int(sent),
+        "last": run.last_run_at.isoformat() if sent else None,
+    }
 
 
 def _sent(stored: Any) -> str:

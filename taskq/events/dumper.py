@@ -1,10 +1,12 @@
-"""Events as lines of text, as they come: ``taskq events --dump``."""
+"""Events as lines of text or of JSON, as they come: ``taskq events --dump``."""
 
 from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
 from typing import Any, TextIO
+
+from kombu.utils.json import dumps
 
 from taskq.app import app_or_default
 from taskq.events.capture import capture_events
@@ -44,6 +46,10 @@ class Dumper:
         """Write a line at once: somebody may be watching through a pipe."""
         print(msg, file=self.out, flush=True)
 
+    def remark(self, text: str) -> None:
+        """Write what is no event: that it begins, or that the connection was lost."""
+        self.say(text)
+
     def on_event(self, ev: dict[str, Any]) -> None:
         """Write an event."""
         fields = dict(ev)
@@ -79,25 +85,37 @@ class Dumper:
         self.say(f"{hostname} [{when}] {humanize_type(type)}{colon} {task}{values}")
 
 
-def evdump(app: Any = None, out: TextIO = sys.stdout) -> None:
+class JsonDumper(Dumper):
+    """Writes each event as a JSON object on a line of its own."""
+
+    def on_event(self, ev: dict[str, Any]) -> None:
+        """Write an event with all its fields."""
+        self.say(dumps(ev))
+
+    def remark(self, text: str) -> None:
+        """Write what is no event where it is in nobody's way."""
+        print(text, file=sys.stderr, flush=True)
+
+
+def evdump(app: Any = None, out: TextIO = sys.stdout, *, json: bool = False) -> None:
     """Write events until interrupted; connects again when the connection is lost.
 
-    - app: the current one by default; out: text stream.
+    - app: the current one by default; out: text stream; json: an object to each line.
     """
     app = app_or_default(app)
-    dumper = Dumper(out=out)
-    dumper.say("-> evdump: starting capture...")
+    dumper = JsonDumper(out=out) if json else Dumper(out=out)
+    dumper.remark("-> evdump: starting capture...")
     url = app.connection_for_read().as_uri()
 
     def on_error(exc: BaseException, interval: float) -> None:
-        dumper.say(CONNECTION_ERROR % (url, exc, humanize_seconds(interval, "in", " ")))
+        dumper.remark(CONNECTION_ERROR % (url, exc, humanize_seconds(interval, "in", " ")))
 
     try:
         capture_events(
             app,
             {"*": dumper.on_event},
             on_error=on_error,
-            on_lost=lambda: dumper.say("-> Connection lost, attempting reconnect"),
+            on_lost=lambda: dumper.remark("-> Connection lost, attempting reconnect"),
         )
     except (KeyboardInterrupt, SystemExit):
         return

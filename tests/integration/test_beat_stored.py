@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 
@@ -52,6 +53,10 @@ def test_a_running_beat_sees_changes(
         assert "lamps  proj.note  <solar: sunset at latitude 52.5" in listed
         schedule("pause", "n")
         assert "paused" in schedule("list")
+        described = {entry["name"]: entry for entry in json.loads(schedule("list", "--json"))}
+        assert described["n"]["paused"]
+        assert described["n"]["sent"] >= 1
+        assert described["lamps"]["last"] is None
         time.sleep(2)
         count = beat.log.count("Sending due task n")
         time.sleep(1.2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -248,6 +249,31 @@ def test_camera_with_pidfile(make_project: Callable[..., Project]) -> None:
             assert process.wait(10) == 0
     assert "SUCCESS" in log.read_text()
     assert not pidfile.exists()
+
+
+def test_camera_in_the_background(make_project: Callable[..., Project]) -> None:
+    project = make_project()
+    (project.directory / "camera.py").write_text(
+        "from taskq.events.snapshot import Polaroid\n"
+        "class Camera(Polaroid):\n"
+        "    def on_shutter(self, state):\n"
+        "        open('pictures', 'a').write(f'{len(state.workers)}\\n')\n"
+    )
+    files = {name: project.directory / f"cam.{name}" for name in ("pid", "log")}
+    with project.worker("-c", "1"):
+        done = project.run(
+            *("-A", "proj", "events", "--camera", "camera:Camera", "--frequency", "0.2"),
+            *("--detach", "--pidfile", str(files["pid"]), "--logfile", str(files["log"])),
+        )
+        assert done.returncode == 0, done.stderr
+        wait_until(lambda: files["pid"].exists() and files["pid"].read_text().strip())
+        pid = int(files["pid"].read_text())
+        try:
+            pictures = project.directory / "pictures"
+            wait_until(lambda: pictures.exists() and "1" in pictures.read_text().split())
+        finally:
+            os.kill(pid, signal.SIGTERM)
+    wait_until(lambda: not files["pid"].exists())
 
 
 def test_unknown_camera_is_told(make_project: Callable[..., Project]) -> None:

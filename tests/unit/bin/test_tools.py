@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from click.shell_completion import ShellComplete
+
+from taskq.bin.celery import celery
 
 LOG = """\
 [2026-01-01 10:00:00,000: INFO/MainProcess] Task proj.add[aaa1] received
@@ -36,6 +41,11 @@ def test_logtool(taskq, log):
     assert "Task success: 1" in stats
     assert "proj.add: 2" in stats
     assert taskq("logtool", "incomplete", log).output == "Did not complete: proj.add[aaa2]\n"
+    counts = {"total": 3, "errors": 1, "success": 1, "completed": 2}
+    names = {"proj.add": 2, "proj.bad": 1}
+    assert json.loads(taskq("logtool", "stats", "--json", log).output) == counts | {"tasks": names}
+    left = json.loads(taskq("logtool", "incomplete", "--json", log).output)
+    assert left == [{"id": "aaa2", "name": "proj.add"}]
     failed = taskq("logtool", "errors", log).output
     assert failed.startswith("[2026-01-01 10:00:00,100: ERROR")
     assert "ValueError: x" in failed
@@ -141,6 +151,14 @@ def test_graph_of_workers(taskq, project):
     assert "(30)" in drawn
     few = taskq("-A", "proj", "graph", "workers", "nodes:a,b,c", "wmax:2").stdout
     assert 'label="3 workers"' in few
+
+
+def test_names_of_remote_commands_are_completed():
+    complete = ShellComplete(celery, {}, "taskq", "_TASKQ_COMPLETE")
+    found = {item.value for item in complete.get_completions(["inspect"], "re")}
+    assert found == {"registered", "report", "reserved", "revoked"}
+    found = {item.value for item in complete.get_completions(["control"], "pool_")}
+    assert found == {"pool_grow", "pool_restart", "pool_shrink"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import Any
 
-from taskq.events.dumper import Dumper, humanize_type
+import pytest
+
+from taskq.events.dumper import Dumper, JsonDumper, humanize_type
 from taskq.events.snapshot import Polaroid
 from taskq.events.state import State
 
@@ -70,6 +73,17 @@ def dump(**event: Any) -> str:
     out = io.StringIO()
     Dumper(out=out).on_event({"hostname": "w1", "timestamp": 1000.0, **event})
     return out.getvalue().rstrip("\n").removeprefix("w1 [1970-01-01 00:16:40+00:00] ")
+
+
+def test_events_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    out = io.StringIO()
+    dumper = JsonDumper(out=out)
+    dumper.remark("connection lost")
+    event = {"hostname": "w1", "timestamp": 1000.5, "type": "task-sent", "args": "(é\n)"}
+    dumper.on_event(event)
+    assert json.loads(out.getvalue()) == event
+    assert out.getvalue().count("\n") == 1
+    assert capsys.readouterr().err == "connection lost\n"
 
 
 def test_lines_of_events() -> None:
