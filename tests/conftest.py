@@ -19,7 +19,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-import taskq.app.base  # what built-in tasks there are is known before the first test begins
+import taskq.app.base  # noqa: F401 - built-in tasks are known before the first test begins
 from taskq import _state
 from tests import browser as browsers
 from tests import services
