@@ -17,6 +17,7 @@ from taskq import bootsteps, concurrency, signals
 from taskq.bootsteps import RUN, TERMINATE
 from taskq.exceptions import ImproperlyConfigured, TaskRevokedError, WorkerTerminate
 from taskq.platforms import EX_FAILURE, create_pidlock
+from taskq.utils import leaseclock
 from taskq.utils.decompression import limit_decompression
 from taskq.utils.imports import reload_from_cwd
 from taskq.utils.log import get_logger, mlevel
@@ -110,6 +111,7 @@ class WorkController:
         self.setup_queues(queues, exclude_queues)
         self.setup_includes(str_to_list(include))
         limit_decompression(self.app.conf.task_max_decompressed_size)
+        leaseclock.share()
         if not self.concurrency:
             pool = concurrency.get_implementation(self.pool_cls)
             self.concurrency = getattr(pool, "default_concurrency", None) or self._available_cpus()

@@ -53,3 +53,52 @@ def test_held_messages_that_others_got_are_dropped(make_project, urls, acks):
                 os.kill(pid, signal.SIGCONT)
     ran = path.read_text().split()
     assert [ran.count(str(number)) for number in range(3)] == [1, 1, 1]
+
+
+LATE_RESULT = """
+@app.task(acks_late=True)
+def who():
+    with open("starts", "a") as starts:
+        starts.write(f"{os.getpid()}\\n")
+    while not os.path.exists(f"go-{os.getpid()}"):
+        time.sleep(0.02)
+    return os.getpid()
+"""
+
+
+@pytest.mark.parametrize("urls", ["redis", "sqlite"], indirect=True)
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_the_result_of_what_was_given_away_is_refused(make_project, urls, pool):
+    """The stopped worker goes on and ends its task before the one that got it next does."""
+    project = make_project(
+        LATE_RESULT,
+        broker=urls.broker,
+        backend=urls.backend,
+        conf={"broker_transport_options": {"lease": 2}},
+    )
+    starts = project.directory / "starts"
+
+    def pids():
+        return [int(line) for line in starts.read_text().split()] if starts.exists() else []
+
+    with project.worker("-c", "1", "-P", pool, "-n", "first@%h") as first:
+        result = project.proj.who.delay()
+        wait_until(pids)
+        everyone = [first.pid, *first.children()]
+        for pid in everyone:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            with project.worker("-c", "1", "-P", pool, "-n", "second@%h"):
+                wait_until(lambda: len(pids()) == 2, 30)
+                given_away, second = pids()
+                (project.directory / f"go-{given_away}").touch()
+                for pid in everyone:
+                    os.kill(pid, signal.SIGCONT)
+                first.wait_for_log("The result of this execution is refused", 20)
+                assert result.state == "PENDING"
+                (project.directory / f"go-{second}").touch()
+                assert result.get(timeout=20) == second
+        finally:
+            for pid in everyone:
+                os.kill(pid, signal.SIGCONT)
+    assert len(pids()) == 2

@@ -19,6 +19,7 @@ from taskq.app.trace.tracer import Tracer
 from taskq.app.trace.usercode import coroutine_waits, in_user_code, interrupt_coroutine
 from taskq.backends.ahead import ahead
 from taskq.exceptions import InvalidTaskError
+from taskq.utils import leaseclock
 from taskq.utils.nodenames import gethostname
 
 __all__ = (
@@ -55,6 +56,9 @@ class _Worker:
         if tracer is None:
             task = self.tasks[name]
             tracer = self.tracers[name] = Tracer(name, task, app=self.app, hostname=self.hostname)
+            clock = leaseclock.current()
+            if clock is not None and task.acks_late:
+                tracer.fun = leaseclock.guarded(tracer.fun, name, clock)
         return tracer
 
     def coroutine_tracer_for(self, name: str) -> CoroutineTracer:

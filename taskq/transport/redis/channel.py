@@ -27,6 +27,7 @@ from taskq.transport.redis.message import Message
 from taskq.transport.redis.publish import Prepared, PublishBatch, Publisher
 from taskq.transport.redis.qos import QoS
 from taskq.transport.redis.wire import Wire
+from taskq.utils.leaseclock import LeaseClock
 
 logger = get_logger(__name__)
 
@@ -55,6 +56,9 @@ class Channel(kombu_redis.Channel):
     #: Called with the tags of held messages that were given to others, because this process was
     #: silent for longer than its lease.
     on_lost: Callable[[frozenset[str]], None] | None = None
+
+    #: Where the state of the lease is shown to the worker's pool.
+    lease_clock: LeaseClock | None = None
 
     #: What receives from fanout exchanges, once any is consumed from.
     subscription: Subscription | None = None

@@ -124,6 +124,7 @@ class Claimer:
             self.lease.queues = self.consumers.queues
             self.lease.attach(self._channel)
         if self.lease is not None:
+            self.lease.clock = self._channel.lease_clock or self.lease.clock
             self._await_replies()
             self.lease.keeper.register(self.wire, server_uptime=uptime)
             self.lease.keeper.start()

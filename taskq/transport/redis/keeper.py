@@ -226,6 +226,8 @@ class Keeper:
                 self._beat(wire, judge=False)
                 return
             self.confirmed = now
+            if lease.clock is not None:
+                lease.clock.renewed(self.silence, since=now)
             self._unpark_at = time.monotonic() + until_due / 1000 if until_due >= 0 else _NEVER
             for dead in dead_owners:
                 self._recover(wire, dead.decode())

@@ -23,6 +23,7 @@ from taskq.transport.redis.keeper import Keeper
 from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.restore import Restorer
 from taskq.transport.redis.wire import Wire
+from taskq.utils.leaseclock import LeaseClock
 
 logger = get_logger(__name__)
 
@@ -125,6 +126,8 @@ class Lease:
         self.unsure: set[str] = set()
         #: Queues consumed; the next channel must consume one of them to take over.
         self.queues: set[str] = set()
+        #: Where the pool sees until when this is good.
+        self.clock: LeaseClock | None = None
         #: Whether a channel has it, and a stand-in for that channel.
         self.attached = True
         self._holder: object = None
@@ -240,6 +243,9 @@ class Lease:
                 return  # the other thread was faster
             self.owner = _new_owner()
         acks, held, orphans = self.acks.copy(), self.held.copy(), self.orphans.copy()
+        if self.clock is not None:
+            self.clock.lost()
+        held, orphans = self.held.copy(), self.orphans.copy()
         lost = frozenset([*orphans, *(tag for tag in held if held[tag] is not None)])
         self.lost |= lost
         # Acknowledged, but not in time: what begins after its acknowledgement must not begin.

@@ -16,6 +16,7 @@ from taskq.transport.sqlite.message import Message as SQLiteMessage
 from taskq.transport.sqlite.reaper import bury_ended
 from taskq.transport.sqlite.routing import QueueSpec
 from taskq.transport.sqlite.subscriptions import Consumer
+from taskq.utils.leaseclock import LeaseClock
 
 if TYPE_CHECKING:
     from taskq.transport.sqlite.transport import Transport
@@ -300,6 +301,15 @@ class Channel(base.StdChannel):
         for delivery_tag in delivery_tags:
             self.qos.put_back(delivery_tag)
         self._settled()
+
+    @property
+    def lease_clock(self) -> LeaseClock | None:
+        """Where the state of the lease is shown to the worker's pool."""
+        return self.qos.lease_clock
+
+    @lease_clock.setter
+    def lease_clock(self, clock: LeaseClock | None) -> None:
+        self.qos.lease_clock = clock
 
     def times_delivered(self, message: SQLiteMessage) -> int:
         """Return how often a message is known to have been delivered before.

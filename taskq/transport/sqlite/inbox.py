@@ -31,6 +31,7 @@ from taskq.transport.sqlite.owner import Owner, release
 from taskq.transport.sqlite.routing import MESSAGES, drop_queue, drop_unused_queues
 from taskq.transport.sqlite.settling import Settlement, Settlements
 from taskq.transport.sqlite.subscriptions import Consumer, Subscriptions
+from taskq.utils.leaseclock import LeaseClock
 
 __all__ = ("BATCH", "Inbox")
 
@@ -91,6 +92,15 @@ class Inbox:
         #: When the first delayed message is due (seconds since 1970), as of the last fetch.
         self.due: float | None = None
         forking.register(self)
+
+    @property
+    def lease_clock(self) -> LeaseClock | None:
+        """Where the state of the lease is shown to the worker's pool."""
+        return self._owner.clock
+
+    @lease_clock.setter
+    def lease_clock(self, clock: LeaseClock | None) -> None:
+        self._owner.clock = clock
 
     # -- consumers ----------------------------------------------------------
 

@@ -115,11 +115,24 @@ class Keeper:
 
     def _renew(self, now: float) -> None:
         owners = self._living_owners()
+        for reference in list(self._owners.values()):
+            owner = reference()
+            moved = owner is not None and owner.file_id != self._database.file_id
+            if owner is not None and moved and self._database.file_id:
+                owner.renewed(now)  # its messages went with their file, to nobody
         if not owners:
             return
         with self._database.transaction() as connection:
-            for owner in owners:
-                connection.execute(OWNERS["renew"], (owner.id, now + owner.lease))
+            kept = [
+                owner
+                for owner in owners
+                if connection.execute(OWNERS["renew"], (owner.id, now + owner.lease)).rowcount
+            ]
+        for owner in owners:
+            if owner in kept:
+                owner.renewed(now)
+            else:
+                owner.is_gone()
         self._next_renewal = now + min(owner.lease for owner in owners) / 3
 
     def _sweep(self) -> None:

@@ -10,6 +10,7 @@ from kombu.log import get_logger
 
 from taskq.transport.sqlite.process import current_identity
 from taskq.transport.sqlite.statements import read_statements
+from taskq.utils.leaseclock import LeaseClock
 
 __all__ = ("SQL", "Owner", "owner_of", "release")
 
@@ -41,6 +42,32 @@ class Owner:
         #: Identity of the database file that the row is in.
         self.file_id = ""
         self._last_claim = 0
+        self._clock: LeaseClock | None = None
+        self._renewed_at = 0.0
+        self._missed = 0
+
+    @property
+    def clock(self) -> LeaseClock | None:
+        """Where the worker's pool sees until when the lease is good."""
+        return self._clock
+
+    @clock.setter
+    def clock(self, clock: LeaseClock | None) -> None:
+        self._clock = clock
+        if self.id:
+            self.renewed(self._renewed_at)
+
+    def renewed(self, now: float) -> None:
+        """The database has the lease; `now` is the monotonic time when it was renewed."""
+        self._renewed_at = now
+        if self.clock is not None:
+            self.clock.renewed(self.lease, since=now)
+
+    def is_gone(self) -> None:
+        """The row is not there any more: what was held was given to others."""
+        if self.clock is not None and self._missed != self.id:
+            self._missed = self.id
+            self.clock.lost()
 
     def ensure(self, connection: Connection, file_id: str) -> bool:
         """Make sure, inside of a transaction, that the row is there.
@@ -52,6 +79,7 @@ class Owner:
             if connection.execute(SQL["exists"], (self.id,)).fetchone():
                 return False
             logger.warning(W_LOST, self.id, self.lease)
+            self.is_gone()
         who = current_identity()
         expires_at = time.monotonic() + self.lease
         cursor = connection.execute(
@@ -61,6 +89,7 @@ class Owner:
         self.id = cursor.lastrowid
         self.file_id = file_id
         self._last_claim = 0
+        self.renewed(expires_at - self.lease)
         return True
 
     def next_claim(self) -> int:

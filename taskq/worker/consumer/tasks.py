@@ -7,6 +7,7 @@ from typing import Any
 from kombu.common import QoS, ignore_errors
 
 from taskq import bootsteps
+from taskq.utils import leaseclock
 from taskq.utils.log import get_logger
 from taskq.worker import state
 from taskq.worker.consumer.mingle import Mingle
@@ -76,6 +77,8 @@ class Tasks(bootsteps.StartStopStep):
                 c.drop_lost(lost)
 
         c.pool.before_dispatch = before_dispatch
+        if hasattr(channel, "lease_clock"):
+            channel.lease_clock = leaseclock.current()
         if hasattr(channel, "on_lost"):
             channel.on_lost = c.drop_lost
 
