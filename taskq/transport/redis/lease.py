@@ -245,7 +245,6 @@ class Lease:
         acks, held, orphans = self.acks.copy(), self.held.copy(), self.orphans.copy()
         if self.clock is not None:
             self.clock.lost()
-        held, orphans = self.held.copy(), self.orphans.copy()
         lost = frozenset([*orphans, *(tag for tag in held if held[tag] is not None)])
         self.lost |= lost
         # Acknowledged, but not in time: what begins after its acknowledgement must not begin.
