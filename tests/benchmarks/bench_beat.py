@@ -18,6 +18,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 REDIS = os.environ.get("TASKQ_TEST_REDIS_URL", "redis://127.0.0.1:6379/15")
+PACKAGES = ("taskq", "celery")
 ENTRIES = 50
 MANY = 100_000
 
@@ -37,32 +38,52 @@ def note(headers=None, **kwargs):
 """
 
 
-def lateness(package: str, command: str, seconds: float, directory: Path) -> dict[str, float]:
-    """Return how late sends were against the rhythm of each entry's earliest, in milliseconds."""
-    source = PROJECT.format(package=package, redis=REDIS, entries=ENTRIES)
-    (directory / f"p_{package}.py").write_text(source)
-    beat = subprocess.Popen(
-        [str(Path(sys.executable).parent / command), "-A", f"p_{package}", "beat", "-s", package],
-        cwd=directory,
-        env={**os.environ, "PYTHONPATH": f"{directory}:{ROOT}"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def run_beats(seconds: float, directory: Path) -> None:
+    """Run a beat of each for a while, side by side: what disturbs one disturbs the other."""
+    beats = []
+    for package in PACKAGES:
+        source = PROJECT.format(package=package, redis=REDIS, entries=ENTRIES)
+        (directory / f"p_{package}.py").write_text(source)
+        command = str(Path(sys.executable).parent / package)
+        beats.append(
+            subprocess.Popen(
+                [command, "-A", f"p_{package}", "beat", "-s", package],
+                cwd=directory,
+                env={**os.environ, "PYTHONPATH": f"{directory}:{ROOT}"},
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        )
     time.sleep(seconds)
-    beat.terminate()
-    beat.wait()
+    for beat in beats:
+        beat.terminate()
+        beat.wait()
+
+
+def lateness(package: str, directory: Path) -> dict[str, float]:
+    """Return how late sends were, in milliseconds, against each entry's rhythm since its first.
+
+    Drift is what the last send is late by: lateness that adds up. Lost are the seconds without a
+    send.
+    """
     times: dict[str, list[float]] = {}
     for line in (directory / f"{package}.times").read_text().splitlines():
         at, _, entry = line.partition(" ")
         times.setdefault(entry, []).append(float(at))
     late = []
+    drifts = []
+    lost = 0
     for sent in times.values():
         ahead = [at - number for number, at in enumerate(sent)]
+        drifts.append((ahead[-1] - ahead[0]) * 1000)
+        lost += round(sent[-1] - sent[0]) + 1 - len(sent)
         late += [(phase - min(ahead)) * 1000 for phase in ahead[1:]]
     return {
         "sends_per_entry": statistics.median(map(len, times.values())),
         "median_ms": round(statistics.median(late), 1),
         "worst_ms": round(max(late), 1),
+        "drift_ms": round(statistics.median(drifts), 1),
+        "lost": lost,
     }
 
 
@@ -95,9 +116,10 @@ def main() -> None:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 180.0
     figures: dict[str, Any] = {"entries": ENTRIES, "seconds": seconds, "entries_of_tick": MANY}
     with tempfile.TemporaryDirectory() as directory:
-        for package in ("taskq", "celery"):
+        run_beats(seconds, Path(directory))
+        for package in PACKAGES:
             figures[package] = {
-                **lateness(package, package, seconds, Path(directory)),
+                **lateness(package, Path(directory)),
                 "tick_us": tick_cost(package),
             }
     print(json.dumps(figures, indent=2))

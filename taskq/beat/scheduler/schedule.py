@@ -75,6 +75,8 @@ class ScheduleKeeper:
         for name, given in b.items():
             entry = self._maybe_entry(name, given)
             if name in schedule:
+                if schedule[name] != entry:
+                    self._heap = None
                 schedule[name].update(entry)
             else:
                 schedule[name] = entry

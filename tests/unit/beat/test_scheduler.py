@@ -219,6 +219,14 @@ def test_ticks_do_not_look_at_entries_that_are_not_due(new_app: NewApp) -> None:
     assert len(asked) < 10
 
 
+def test_entries_merged_at_run_time_are_due_by_their_new_schedule(new_app: NewApp) -> None:
+    scheduler = Scheduler(new_app())
+    scheduler.merge_inplace({"n": {"task": "t", "schedule": 60}})
+    assert scheduler.tick() > 50
+    scheduler.merge_inplace({"n": {"task": "t", "schedule": 7}})
+    assert scheduler.tick() <= 7
+
+
 class OwnComparison(Scheduler):
     """As schedulers of others do it: they say themselves when their entries have changed."""
 
