@@ -109,6 +109,27 @@ def roundtrips(count: int) -> dict[str, float]:
     return {"p50": statistics.median(times), "p99": statistics.quantiles(times, n=100)[98]}
 
 
+def dispatches(group_size: int, rounds: int) -> dict[str, float]:
+    """Return milliseconds of building and sending a group and a chord with a header as large."""
+    from importlib import import_module
+
+    package = import_module(app.__class__.__module__.partition(".")[0])
+    add, total = benchapp.add, benchapp.total
+    calls = {
+        "group": lambda: package.group(add.s(i, i) for i in range(group_size)),
+        "chord": lambda: package.chord([add.s(i, i) for i in range(group_size)], total.s()),
+    }
+    taken = {}
+    for name, build in calls.items():
+        times = []
+        for _ in range(rounds):
+            started = time.perf_counter()
+            build().apply_async()
+            times.append((time.perf_counter() - started) * 1000)
+        taken[name] = statistics.median(times)
+    return taken
+
+
 def workflows(group_size: int, chain_length: int, chord_size: int) -> dict[str, float]:
     """Return milliseconds from calling to the last result of a group, a chain and a chord."""
     from importlib import import_module

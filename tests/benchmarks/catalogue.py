@@ -123,6 +123,14 @@ def _publishing(brokers: Brokers) -> list[Measurement]:
         loop("amqp", 2),
         loop("sqlite", 5_000, ratio=False),
         Measurement(
+            "dispatch",
+            on("redis", publishing.dispatch, results=True),
+            (
+                Row("group", "group of 1,000 built and sent", "ms", 0.1, more=False),
+                Row("chord", "chord of 1,000 built and sent", "ms", 0.1, more=False),
+            ),
+        ),
+        Measurement(
             "bulk",
             on("redis", publishing.bulk),
             (

@@ -14,6 +14,12 @@ def delay(side: Side) -> Figures:
     return {"rate": side.client("delay_loop", seconds=LOOP)}
 
 
+def dispatch(side: Side) -> Figures:
+    """Return milliseconds of building and sending a group, and a chord, of a thousand."""
+    figures: Figures = side.client("dispatches", group_size=1000, rounds=5)
+    return figures
+
+
 def bulk(side: Side) -> Figures:
     """Return messages/s of a large group, and of calls in a batch where there is such a thing."""
     taskq = side.package == "taskq"
