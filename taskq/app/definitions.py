@@ -101,10 +101,6 @@ class Definitions:
         name: str | None = None,
         base: Any = None,
         bind: bool = False,
-        pydantic: bool = False,
-        pydantic_strict: bool = False,
-        pydantic_context: dict[str, Any] | None = None,
-        pydantic_dump_kwargs: dict[str, Any] | None = None,
         **options: Any,
     ) -> Any:
         if not self.finalized and not self.autofinalize:
@@ -117,17 +113,11 @@ class Definitions:
             task = self._tasks[name]
             self._warn_if_duplicate_task_name(task, fun, name)
             return task
+        models = _model_options(options, base)
         run = fun
-        if pydantic:
-            run = wrap_with_models(
-                self,
-                fun,
-                name,
-                strict=pydantic_strict,
-                context=pydantic_context,
-                dump_kwargs=pydantic_dump_kwargs,
-            )
-            options["_dump_pydantic_arguments"] = staticmethod(ArgumentDumper(pydantic_dump_kwargs))
+        if models["pydantic"]:
+            run = _with_models(self, fun, name, models)
+            options["_dump_pydantic_arguments"] = staticmethod(_dumper(models))
         attributes = {
             "app": self,
             "name": name,
@@ -138,6 +128,7 @@ class Definitions:
             "__annotations__": getattr(fun, "__annotations__", {}),
             "__header__": self.type_checker(fun, bound=bind),
             "__wrapped__": run if bind else staticmethod(run),
+            **models,
             **options,
         }
         attributes.setdefault("typing", self.strict_typing)
@@ -152,12 +143,17 @@ class Definitions:
     def register_task(self, task: Any, **options: Any) -> Any:
         """Register a class-based task, given as instance or class. Returns the instance.
 
-        - options: autoretry options, see `add_autoretry_behaviour`.
+        - options: autoretry options, see `add_autoretry_behaviour`, and those for pydantic, see
+          `task`; each defaults to the class's attribute of that name.
         """
         task = task() if inspect.isclass(task) else task
         if not task.name:
             cls = type(task)
             task.name = self.gen_task_name(cls.__name__, cls.__module__)
+        models = _model_options(options, task)
+        if models["pydantic"] and task._dump_pydantic_arguments is None:
+            task.run = _with_models(self, task.run, task.name, models)
+            task._dump_pydantic_arguments = _dumper(models)
         add_autoretry_behaviour(task, **options)
         self.tasks[task.name] = task
         task._app = self
@@ -190,6 +186,38 @@ class Definitions:
             RuntimeWarning,
             stacklevel=4,
         )
+
+
+#: Options of tasks whose arguments are pydantic models.
+_MODEL_OPTIONS: dict[str, Any] = {
+    "pydantic": False,
+    "pydantic_strict": False,
+    "pydantic_context": None,
+    "pydantic_dump_kwargs": None,
+}
+
+
+def _model_options(options: dict[str, Any], base: Any) -> dict[str, Any]:
+    """Take the pydantic options out of a task's options; those not given are its base's."""
+    return {
+        name: options.pop(name, getattr(base, name, default))
+        for name, default in _MODEL_OPTIONS.items()
+    }
+
+
+def _with_models(app: Any, run: Callable[..., Any], name: str, models: dict[str, Any]) -> Any:
+    return wrap_with_models(
+        app,
+        run,
+        name,
+        strict=models["pydantic_strict"],
+        context=models["pydantic_context"],
+        dump_kwargs=models["pydantic_dump_kwargs"],
+    )
+
+
+def _dumper(models: dict[str, Any]) -> ArgumentDumper:
+    return ArgumentDumper(models["pydantic_dump_kwargs"])
 
 
 def _same_place(one: Any, other: Any) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from inspect import iscoroutinefunction
+from types import FunctionType
 from typing import Any
 
 from taskq import _state
@@ -92,6 +94,10 @@ class BoundTask(TaskAttributes):
 
     def start_strategy(self, app: Any, consumer: Any, **kwargs: Any) -> Any:
         """Return the function the worker calls with each message of this task."""
+        strategy = inspect.getattr_static(self, "Strategy")
+        if isinstance(strategy, FunctionType):
+            # An attribute, not a method: it is given the task, and nothing before that.
+            return strategy(self, app, consumer, **kwargs)
         return instantiate(self.Strategy, self, app, consumer, **kwargs)
 
     def __reduce__(self) -> Any:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from taskq import TaskQ
+from taskq import Task, TaskQ
 
 pydantic = pytest.importorskip("pydantic")
 
@@ -103,3 +103,36 @@ def test_bound_tasks(app):
     assert task.delay({"n": 4}).get() == ["bound", 4]
     with pytest.raises(TypeError):
         task.delay()
+
+
+def test_options_of_a_class(app):
+    class Strict(Task):
+        abstract = True
+        pydantic = True
+        pydantic_strict = True
+        pydantic_dump_kwargs: ClassVar = {"by_alias": True}
+
+    task = define(app, more, base=Strict)
+    assert (task.pydantic, task.pydantic_strict) == (True, True)
+    inherited = app.task(base=Strict, name="inherited", shared=False)(more)
+    for each in (task, inherited):
+        with pytest.raises(pydantic.ValidationError):
+            each.delay({"n": "2"}).get()
+        assert each.delay(Item(n=2)).get() == {"n": 3}
+
+
+def test_class_based_tasks(app):
+    class More(Task):
+        name = "class-based"
+        pydantic = True
+        autoretry_for = (ZeroDivisionError,)
+        max_retries = 0
+
+        def run(self, item: Item) -> Item:
+            assert isinstance(item, Item)
+            return Item(n=item.n + 1)
+
+    task = app.register_task(More)
+    assert app.register_task(task) is task
+    assert task.delay(Item(n=1)).get() == {"n": 2}
+    assert task.delay({"n": "1"}).get() == {"n": 2}
