@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
-from kombu.utils.encoding import from_utf8
+from kombu.utils.encoding import from_utf8, safe_str
 
 from taskq.exceptions import SecurityError
 from taskq.utils.serialization import (
@@ -49,6 +49,9 @@ def exception_to_stored(
         "exc_message": ensure_serializable(exc.args, encode),
         "exc_module": to_wire_module(cls.__module__),
     }
+    if not exc.args and (text := safe_str(exc)):
+        # Some exceptions (pydantic's, for one) can't be made again and have no arguments to show.
+        stored["exc_text"] = text
     if isinstance(exc, BaseExceptionGroup):
         # Beside what Celery reads, for it makes no groups of stored data.
         stored["exc_group"] = [
@@ -88,17 +91,23 @@ def build_exception(stored: Any) -> BaseException:
     try:
         return cls(*message) if isinstance(message, (tuple, list)) else cls(message)
     except Exception:  # its __init__ wants other arguments than it left in `args`
-        return without_init(cls, message)
+        return without_init(cls, message, stored.get("exc_text"))
 
 
-def without_init(cls: type[BaseException], message: Any) -> BaseException:
-    """Return an exception of this class that only has its `args`, or one that describes it."""
+def without_init(cls: type[BaseException], message: Any, text: str | None) -> BaseException:
+    """Return an exception of this class that only has its `args`, or one that describes it.
+
+    - text: what the exception says; then one of the same name says it.
+    """
     args = tuple(message) if isinstance(message, (tuple, list)) else (message,)
     try:
         made = cls.__new__(cls, *args)
         made.args = args
         str(made)
     except Exception:  # its text needs more than `args`
+        if text:
+            named: BaseException = create_exception_cls(cls.__name__, cls.__module__)(text)
+            return named
         return Exception(f"{cls}({message})")
     return made
 

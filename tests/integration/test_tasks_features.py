@@ -249,8 +249,9 @@ def test_models(proj):
     assert proj.load_strictly.delay(cargo).get(timeout=20) is None
     with pytest.raises(Exception, match="weight"):
         proj.load_strictly.delay({"weight": "3"}).get(timeout=20)
-    with pytest.raises(Exception, match="weight"):
+    with pytest.raises(Exception, match="weight") as caught:
         proj.load.delay({"weight": "much"}).get(timeout=20)
+    assert type(caught.value).__name__ == "ValidationError"
 
 
 def test_huge_and_cyclic_values_are_shown_briefly(proj, log):
