@@ -35,7 +35,6 @@ from taskq.app.registry import TaskRegistry
 from taskq.app.sending import Sending
 from taskq.app.utils import appstr
 from taskq.local import maybe_evaluate
-from taskq.security import setup_security
 from taskq.utils.dispatch import Signal
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.inthread import call_in_thread
@@ -326,7 +325,8 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
         Raises ImproperlyConfigured for settings that are missing or defeat the purpose, and
         SecurityError for a key or certificate that can't be used.
         """
-        setup_security(
+        # Looked up here: it brings every serializer along.
+        symbol_by_name("taskq.security:setup_security")(
             allowed_serializers, key, key_password, cert, store, digest, serializer, app=self
         )
 

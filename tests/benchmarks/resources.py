@@ -18,7 +18,7 @@ def startup(side: Side) -> Figures:
     done = side.path("first")
     side.fill("noop", 0, end=done)
     started = time.monotonic()
-    with side.workers("-c", "2"):
+    with side.workers("-c", "2", lean=False):
         first = side.await_mark("first")["at"] - started
     statement = f"from {side.package} import Celery; Celery"
     return {
@@ -38,7 +38,7 @@ def _milliseconds(command: list[str]) -> float:
 
 def idle(side: Side) -> Figures:
     """Return MB, processor milliseconds and wakeups per second of a worker with nothing to do."""
-    with side.workers("-c", "2") as group:
+    with side.workers("-c", "2", lean=False) as group:
         side.warm_up(group)
         time.sleep(SETTLE)
         cpu, wakeups = group_cpu(group), group_wakeups(group)

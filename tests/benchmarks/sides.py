@@ -74,8 +74,13 @@ class Side:
         filler.client("fill", task=task, count=count, **arguments)
 
     @contextmanager
-    def workers(self, *options: str, number: int = 1) -> Iterator[int]:
-        """Run workers while the context lasts, and yield the id of their process group."""
+    def workers(self, *options: str, number: int = 1, lean: bool = True) -> Iterator[int]:
+        """Run workers while the context lasts, and yield the id of their process group.
+
+        - lean: Celery's without what only costs; taskq's always keep it.
+        """
+        if lean and self.package == "celery":
+            options = (*options, "--without-gossip", "--without-mingle", "--without-heartbeat")
         started: list[subprocess.Popen[bytes]] = []
         try:
             for index in range(number):
@@ -92,9 +97,6 @@ class Side:
 
     def _start_worker(self, *options: str, group: int) -> subprocess.Popen[bytes]:
         command = [*program(self.package), "-A", "benchapp", "worker", "-l", "WARNING", *options]
-        if self.package == "celery":
-            # These only cost; taskq keeps them.
-            command += ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         log = open(self.path("worker.log"), "ab")  # noqa: SIM115 - the worker's from here on
         with log:
             return subprocess.Popen(
