@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from taskq.apps.processes import WorkerProcesses, number_of_this_process, numbered
 from taskq.bin.base import (
     COMMA_SEPARATED_LIST,
     LOG_LEVEL,
@@ -191,6 +192,13 @@ _beat = _group("Embedded Beat Options")
     help="What tasks run in; also the dotted path of a pool class.",
 )
 @_pool(
+    "--processes",
+    type=click.IntRange(min=1),
+    default=1,
+    help="Run this many whole workers, to use as many CPUs with pools that use one: -P asyncio, "
+    "threads, gevent, solo. Their names get a number: celery-1@host.",
+)
+@_pool(
     "-E",
     "--task-events",
     "--events",
@@ -277,6 +285,7 @@ def worker(
     logfile: str | None = None,
     pidfile: str | None = None,
     statedb: str | None = None,
+    processes: int = 1,
     **kwargs: Any,
 ) -> None:
     """Start a worker that takes tasks from the queues and runs them.
@@ -291,6 +300,13 @@ def worker(
     _configure_from_words(app, ctx.args)
     refuse_unbuilt(ctx)
     hostname = hostname or HOSTNAME.convert(None, None, ctx)
+    number = number_of_this_process()
+    if number:
+        hostname, pidfile = numbered(hostname, number), None
+        kwargs["beat"] = kwargs.get("beat") and number == 1
+        kwargs["purge"] = kwargs.get("purge") and number == 1
+    elif processes > 1:
+        _refuse_for_several(statedb=statedb, **kwargs)
     umask = parse_umask(kwargs.get("umask"))
     if kwargs.get("executable") and not kwargs.get("detach"):
         raise click.UsageError("--executable is for a worker in the background: add --detach.")
@@ -313,6 +329,14 @@ def worker(
             os.umask(umask)
         become(uid, gid)
     os.environ.pop(IN_BACKGROUND_ENV, None)  # what the worker starts is not its second half
+    if processes > 1 and not number:
+        lock = _pidlock(_expanded(pidfile, hostname))
+        # They have detached already, and are who they should be.
+        several = WorkerProcesses(ctx.meta["taskq.argv"], processes, {IN_BACKGROUND_ENV: "1"})
+        status = several.run()
+        if lock is not None:
+            lock.release()
+        ctx.exit(status)
     with unwritable_explained():
         program = app.Worker(
             hostname=hostname,
@@ -327,6 +351,25 @@ def worker(
         )
     program.start()
     ctx.exit(program.exitcode or EX_OK)
+
+
+def _refuse_for_several(**options: Any) -> None:
+    """Raise UsageError for options that several workers can't share."""
+    if getattr(options["pool"], "__module__", "").startswith("taskq.concurrency.prefork"):
+        raise click.UsageError("--processes is for pools of one process: with prefork use -c.")
+    if options.get("health_port") or options.get("health_file"):
+        raise click.UsageError("--processes: several workers can't share --health-port or -file.")
+    statedb = options.get("statedb")
+    if statedb and "%" not in statedb:
+        raise click.UsageError(
+            f"--processes: each worker needs a --statedb of its own: write %n into {statedb!r}."
+        )
+
+
+def _pidlock(pidfile: str | None) -> Any:
+    from taskq.utils.process.pidfile import create_pidlock
+
+    return create_pidlock(pidfile) if pidfile else None
 
 
 def _configure_from_words(app: Any, words: list[str]) -> None:
