@@ -1,0 +1,233 @@
+"""What a task may cost, counted: no clock, so that what gets slower fails on any machine.
+
+The limits leave room for what a worker does by itself meanwhile: heartbeats, leases.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from taskq import group
+from tests.integration.project import wait_until
+
+#: Tasks of a measurement.
+COUNT = 1500
+
+CODE = """
+    @app.task(ignore_result=True)
+    def noop(): pass
+
+    @app.task
+    def add(x, y): return x + y
+
+    @app.task(ignore_result=True)
+    def finish(path): open(path, "w").close()
+"""
+
+
+class Server:
+    """What a Redis server has counted since the last look."""
+
+    def __init__(self, client):
+        self.client = client
+        self.look()
+
+    def look(self):
+        """Return reads of sockets, bytes received, and calls by command, since the last look."""
+        stats = self.client.info("stats")
+        calls = {
+            name.removeprefix("cmdstat_"): each["calls"]
+            for name, each in self.client.info("commandstats").items()
+        }
+        now = {
+            "reads": stats["total_reads_processed"],
+            "received": stats["total_net_input_bytes"],
+            "sent": stats["total_net_output_bytes"],
+            **calls,
+        }
+        before, self._last = getattr(self, "_last", {}), now
+        return {name: count - before.get(name, 0) for name, count in now.items()}
+
+
+@pytest.fixture
+def server(client):
+    return Server(client)
+
+
+@pytest.fixture
+def project(make_project, redis_url):
+    return make_project(CODE, broker=redis_url, backend=redis_url)
+
+
+def publish(project, name, args=(), count=COUNT):
+    """Put tasks into the queue, and one behind them that makes a file when it runs."""
+    app, marker = project.proj.app, project.directory / "finished"
+    task, finish = getattr(project.proj, name), project.proj.finish
+    with app.producer_pool.acquire(block=True) as producer, app.amqp.batch(producer):
+        for _ in range(count):
+            task.apply_async(args, producer=producer)
+        finish.apply_async((str(marker),), producer=producer)
+    return marker
+
+
+def drained(project, client, marker):
+    """Tell whether all tasks are done and acknowledged."""
+    return (
+        marker.exists()
+        and not client.llen(project.queue)
+        and not client.hlen("unacked")
+    )  # fmt: skip
+
+
+def drain(project, client, server, name, args=()):
+    """Return what a worker costs the server for each task of a full queue."""
+    marker = publish(project, name, args)
+    server.look()
+    with project.worker("-c", "2"):
+        wait_until(lambda: drained(project, client, marker), 60)
+        costs = server.look()
+    return {what: count / COUNT for what, count in costs.items()}
+
+
+# -- publishing ------------------------------------------------------------------------
+
+
+def test_delay_is_one_command_in_one_round_trip(project, server):
+    noop = project.proj.noop
+    noop.delay()
+    server.look()
+    for _ in range(100):
+        noop.delay()
+    costs = server.look()
+    assert costs["lpush"] == 100
+    assert costs["reads"] <= 100 + 10
+    others = {
+        name: calls
+        for name, calls in costs.items()
+        if calls and name not in {"lpush", "info", "reads", "received", "sent"}
+    }
+    assert not others
+    assert costs["received"] / 100 < 1000  # the message in Celery's format
+
+
+def test_group_is_a_few_round_trips(project, server):
+    noop = project.proj.noop
+    group([noop.s(), noop.s()]).apply_async()
+    server.look()
+    group(noop.s() for _ in range(1000)).apply_async()
+    costs = server.look()
+    assert costs["lpush"] <= 10
+    # The server reads a large command piece by piece: 16 kB at a time at least.
+    assert costs["reads"] <= 1000 * 1000 / 16_000 + 10
+
+
+def calls_of(function):
+    """Return how many functions of Python and of C a call calls."""
+    counts = {"call": 0, "c_call": 0}
+
+    def count(frame, event, arg):
+        if event in counts:
+            counts[event] += 1
+
+    function()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return counts["call"] + counts["c_call"]
+
+
+def test_delay_calls_few_functions(project):
+    # 123 and 130 as this is written.
+    assert calls_of(project.proj.noop.delay) <= 135
+    assert calls_of(lambda: project.proj.add.delay(1, 2)) <= 145
+
+
+def test_delay_leaves_nothing_behind(project):
+    noop = project.proj.noop
+    for _ in range(200):
+        noop.delay()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(500):
+        noop.delay()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 100
+
+
+# -- working -----------------------------------------------------------------------------
+
+
+def test_worker_claims_and_acknowledges_in_batches(project, client, server):
+    costs = drain(project, client, server, "noop")
+    assert costs["reads"] < 0.5
+    assert costs["evalsha"] < 0.5
+    assert costs["received"] < 250  # acknowledgements, and what the worker does at its start
+    assert costs["sent"] < 1200  # the messages
+
+
+def test_result_is_one_command_more(project, client, server):
+    costs = drain(project, client, server, "add", (1, 2))
+    assert costs["evalsha"] < 1.5
+    assert costs["publish"] < 1.1
+    assert costs["reads"] < 1.5
+    assert costs["received"] < 700
+
+
+def test_system_calls_per_task(project, client, tmp_path):
+    strace = shutil.which("strace")
+    if strace is None:
+        pytest.skip("strace is not installed")
+    with project.worker("-c", "2") as worker:
+        warm = publish(project, "noop", count=50)
+        wait_until(lambda: drained(project, client, warm), 60)
+        warm.unlink()
+        report = tmp_path / "strace"
+        pids = [option for pid in (worker.pid, *worker.children()) for option in ("-p", str(pid))]
+        tracer = subprocess.Popen(
+            [strace, "-f", "-c", "-U", "calls,name", "-o", str(report), *pids],
+            stderr=subprocess.PIPE,
+        )
+        try:
+            _await_attached(tracer, worker.pid)
+            marker = publish(project, "noop")
+            wait_until(lambda: drained(project, client, marker), 100)
+        finally:
+            tracer.send_signal(signal.SIGINT)
+            tracer.wait(20)
+    total = int(report.read_text().splitlines()[-1].split()[0])
+    # To a child and back two writes and two reads, two lines of the log (it is written with INFO
+    # here), the clock where that is a call; claims, acknowledgements and waits are shared.
+    assert total / COUNT < 12
+
+
+def _await_attached(tracer, pid):
+    """Wait until a process is traced; skip where that is not allowed."""
+
+    def attached():
+        if tracer.poll() is not None:
+            pytest.skip(f"no process may be traced here: {tracer.stderr.read().decode()}")
+        with open(f"/proc/{pid}/status") as status:
+            return "TracerPid:\t0\n" not in status.read()
+
+    wait_until(attached)
+
+
+# -- starting ----------------------------------------------------------------------------
+
+
+def test_importing_the_app_class_is_light():
+    code = "import sys; from taskq import Celery; Celery; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
+    )
+    loaded = set(done.stdout.split())
+    heavy = {"amqp", "billiard", "click", "kombu.serialization", "redis", "sqlite3", "asyncio"}
+    assert not heavy & loaded
