@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from taskq._state import _get_active_apps, connect_on_app_finalize, get_current_app
 from taskq.app.autoretry import add_autoretry_behaviour
 from taskq.app.pydantic import ArgumentDumper, wrap_with_models
+from taskq.app.task import CoroutineTask
 from taskq.app.task import Task as TaskBase
 from taskq.local import PromiseProxy, Proxy
 from taskq.utils.functional import head_from_fun
@@ -20,6 +21,26 @@ from taskq.utils.imports import gen_task_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+class _MakesTask(Protocol):
+    """What ``@app.task(...)`` decorates with."""
+
+    @overload
+    def __call__(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[P, R], /) -> TaskBase[P, R]: ...
+
+
+class _MakesBoundTask(Protocol):
+    """The same with ``bind=True``: the function gets the task first."""
+
+    @overload
+    def __call__(
+        self, fun: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]], /
+    ) -> CoroutineTask[P, R]: ...
+    @overload
+    def __call__(self, fun: Callable[Concatenate[Any, P], R], /) -> TaskBase[P, R]: ...
 
 
 class Definitions:
@@ -34,15 +55,13 @@ class Definitions:
     _pending: Any
 
     @overload
+    def task(self, fun: Callable[P, Coroutine[Any, Any, R]], /) -> CoroutineTask[P, R]: ...
+    @overload
     def task(self, fun: Callable[P, R], /) -> TaskBase[P, R]: ...
     @overload
-    def task(
-        self, *, bind: Literal[True], **opts: Any
-    ) -> Callable[[Callable[Concatenate[Any, P], R]], TaskBase[P, R]]: ...
+    def task(self, *, bind: Literal[True], **opts: Any) -> _MakesBoundTask: ...
     @overload
-    def task(
-        self, *, bind: Literal[False] = ..., **opts: Any
-    ) -> Callable[[Callable[P, R]], TaskBase[P, R]]: ...
+    def task(self, *, bind: Literal[False] = ..., **opts: Any) -> _MakesTask: ...
     def task(self, *args: Any, **opts: Any) -> Any:
         """Make a task of a function. Used as ``@app.task`` or ``@app.task(**opts)``.
 

@@ -47,3 +47,38 @@ assert_type(add.apply((1,)), EagerResult[int])
 assert_type(add(1, 2), int)
 add("x")  # error
 Celery("same").task(add)  # the old name is the same class
+
+
+@app.task
+async def fetch(url: str, retries: int = 3) -> bytes:
+    return url.encode() * retries
+
+
+@app.task(bind=True)
+async def bound_fetch(self: Task[[str], bytes], url: str) -> bytes:
+    return url.encode()
+
+
+@app.task(name="named-fetch")
+async def named_fetch(url: str) -> bytes:
+    return url.encode()
+
+
+fetch.delay("http://x", retries=1)
+fetch.delay(1)  # error
+assert_type(fetch.delay("http://x"), AsyncResult[bytes])
+assert_type(bound_fetch.delay("http://x").get(), bytes)
+
+
+async def client() -> None:
+    assert_type(await fetch("http://x"), bytes)
+    assert_type(await fetch.adelay("http://x"), AsyncResult[bytes])
+    assert_type(await (await fetch.adelay("http://x", retries=2)), bytes)
+    assert_type(await (await add.adelay(1, y=2)), int)
+    assert_type(await (await bound_fetch.adelay("http://x")).aget(timeout=3), bytes)
+    assert_type(await (await named_fetch.aapply_async(("http://x",))), bytes)
+    await fetch.adelay(1)  # error
+    await add.adelay()  # error
+    await fetch(1)  # error
+    await bound_fetch.adelay()  # error
+    await named_fetch.adelay(2)  # error

@@ -10,6 +10,7 @@ from taskq.app.task.signatures import TaskSignatures
 from taskq.exceptions import Retry
 from taskq.result import EagerResult
 from taskq.utils.functional import maybe_list
+from taskq.utils.inthread import call_in_thread
 from taskq.utils.nodenames import gethostname
 from taskq.utils.uuids import uuid
 
@@ -69,6 +70,11 @@ class EagerCalls(TaskSignatures[P, R], Generic[P, R]):
             return retried
         state = states.SUCCESS if returned.info is None else returned.info.state
         return EagerResult(task_id, value, state, traceback=traceback, name=self.name)
+
+    async def aapply(self, args: Any = None, kwargs: Any = None, **options: Any) -> EagerResult[R]:
+        """Run the call as `apply` does, in a thread: the caller's event loop goes on meanwhile."""
+        applied: EagerResult[R] = await call_in_thread(self.apply, args, kwargs, **options)
+        return applied
 
     def _eager_request(
         self,

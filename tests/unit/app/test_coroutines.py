@@ -53,6 +53,13 @@ def test_eagerly_inside_a_running_loop(double: Any) -> None:
     assert asyncio.run(client()) == 42
 
 
+def test_eagerly_without_blocking_the_loop(double: Any) -> None:
+    async def client() -> Any:
+        return await (await double.aapply((21,)))
+
+    assert asyncio.run(client()) == 42
+
+
 def test_eager_retries(app: TaskQ) -> None:
     @app.task(name="flaky", bind=True, autoretry_for=(KeyError,), max_retries=2)
     async def flaky(self: Any) -> int:
