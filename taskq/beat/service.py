@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -223,12 +224,27 @@ class _Threaded(threading.Thread):
 class _Process(Process):
     """Beat in a process of its own."""
 
+    #: Signals that end it; see `start`.
+    SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
     def __init__(self, app: Any, **kwargs: Any) -> None:
         super().__init__()
         self.app = app
         self.service = Service(app, **kwargs)
         self.name = "Beat"
         self.daemon = True
+        self._worker_pid = os.getpid()
+
+    def start(self) -> None:
+        """Start it. Signals wait until it has handlers of its own, those of the worker do nothing.
+
+        Else one that comes at once would be lost.
+        """
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self.SIGNALS)
+        try:
+            super().start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def run(self) -> None:
         # The worker's handlers are not for this process: TERM ends it in its sleep, see `stop`.
@@ -237,15 +253,24 @@ class _Process(Process):
         process_signals["TERM"] = lambda *_: self.service.stop_from_signal()
         if sys.platform == "linux":
             send_on_parent_death(signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self.SIGNALS)
+        if os.getppid() != self._worker_pid:
+            return  # The worker died before the system was told to say so.
         self.app.set_default()
         self.app.set_current()
         self.service.start(embedded_process=True)
 
     def stop(self) -> None:
-        """End it, and wait until it has ended."""
-        if self.is_alive():
-            self.terminate()
-            self.join(10)
+        """End it, and wait until it has ended. One that hangs is told again, then killed."""
+        for end, seconds in ((self.terminate, 10), (self.terminate, 2), (self._kill, 10)):
+            if not self.is_alive():
+                return
+            end()
+            self.join(seconds)
+
+    def _kill(self) -> None:
+        logger.error("beat: it does not end, and is killed.")
+        os.kill(self.pid, signal.SIGKILL)
 
 
 def EmbeddedService(  # noqa: N802 - the public name
