@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import struct
 import time
+import zoneinfo
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -61,6 +63,13 @@ def limited(self):
 def sleep(seconds):
     time.sleep(seconds)
     return "slept"
+
+@app.task(bind=True)
+def progress(self, fail=False):
+    self.update_state(state="PROGRESS", meta={"half": True})
+    if fail:
+        raise KeyError("failed")
+    return "done"
 
 @app.task
 def clock():
@@ -145,10 +154,8 @@ def test_a_running_task_is_revoked_by_stamp(project, proj):
 
 
 @pytest.mark.parametrize("pool", ["prefork", "threads"])
-def test_tasks_in_the_hands_of_a_process_are_revoked(make_project, urls, pool):
-    if pool != "prefork" and urls.name != "redis":
-        pytest.skip("the pool is the same with all brokers")
-    project = make_project(CODE, broker=urls.broker, backend=urls.backend)
+def test_tasks_in_the_hands_of_a_process_are_revoked(make_project, redis_url, pool):
+    project = make_project(CODE, broker=redis_url, backend=redis_url)
     proj = project.proj
     with project.worker("-c", "1", "-P", pool) as worker:
         # Calls of tasks that are known to be short are given to a process while it runs others.
@@ -206,7 +213,7 @@ def test_revokes_are_known_to_workers_that_start_later(project, proj, tmp_path):
 RATES = {"10": 10, "2.5": 2.5, "'20/s'": 20, "'120/m'": 2, "'7200/h'": 2}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads", "solo"])
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
 def test_rate_limits_hold_and_never_block_others(make_project, urls, pool):
     if pool != "prefork" and urls.name != "redis":
         pytest.skip("the limits are the consumer's, whatever the pool")
@@ -291,12 +298,95 @@ def test_etas_in_the_hours_that_a_clock_change_skips_and_repeats(make_project, s
             assert sent[result.id] == moment.replace(tzinfo=dt.UTC)
     finally:
         before_task_publish.disconnect(keep)
-    # A worker in another zone, with its clock's local time across a change.
-    with project.worker("-c", "1"):
-        due = time.time() + 1.5
-        for zone in ("Europe/Berlin", "Australia/Lord_Howe", "America/St_Johns"):
-            eta = dt.datetime.fromtimestamp(due, ZoneInfo(zone))
-            assert proj.clock.apply_async(eta=eta).get(timeout=20) >= due - 0.01
+
+
+def write_zone(path, moment: int, before: int, after: int) -> None:
+    """Write a time zone whose clocks change at unix time ``moment``.
+
+    - before, after: seconds east of UTC.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kinds = struct.pack(">lBBlBB", before, 0, 0, after, 1, 4)
+    names = b"OLD\0NEW\0"
+    counts = struct.pack(">6l", 0, 0, 0, 1, 2, len(names))
+    data = b""
+    for number in "l", "q":
+        data += b"TZif2" + bytes(15) + counts
+        data += struct.pack(f">{number}B", moment, 1) + kinds + names
+    path.write_bytes(data + b"\n\n")
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 3600), (7200, 3600)], ids=["gap", "fold"])
+def test_etas_while_the_clocks_change(
+    make_project, sqlite_url, tmp_path, monkeypatch, before, after
+):
+    change = int(time.time()) + 4
+    zones = tmp_path / "zones"
+    write_zone(zones / "Test" / "Changing", change, before, after)
+    monkeypatch.setenv("PYTHONTZPATH", str(zones))
+    monkeypatch.setenv("TZ", f":{zones}/Test/Changing")
+    zoneinfo.reset_tzpath([str(zones), *zoneinfo.TZPATH])
+    try:
+        project = make_project(
+            CODE, broker=sqlite_url, backend=sqlite_url, conf={"timezone": "Test/Changing"}
+        )
+        proj = project.proj
+        zone = ZoneInfo("Test/Changing")
+        wall = dt.datetime.fromtimestamp(change, dt.UTC).replace(tzinfo=zone)
+        old, new = (wall + dt.timedelta(seconds=offset) for offset in (before, after))
+        second = dt.timedelta(seconds=1)
+        with project.worker("-c", "1"):
+            if before < after:
+                # The first second that the change skips, and the first after it: the same moment.
+                etas = [(old + second, change + 1), (new + second, change + 1)]
+            else:
+                # The second after the change, which was there an hour before already.
+                etas = [((new + second).replace(fold=1), change + 1), (new + second, change - 3599)]
+            results = [(proj.clock.apply_async(eta=eta), due) for eta, due in etas]
+            later = proj.clock.apply_async(countdown=change + 2 - time.time())
+            for result, due in results:
+                assert result.get(timeout=20) >= due - 0.01
+            assert later.get(timeout=20) >= change + 1.9
+    finally:
+        zoneinfo.reset_tzpath()
+
+
+def test_the_other_pools_do_the_same(make_project, urls):
+    pool = "solo" if urls.name == "redis" else "threads"
+    project = make_project(CODE, broker=urls.broker, backend=urls.backend)
+    proj = project.proj
+    with project.worker("-c", "2", "-P", pool) as worker:
+        sent = time.time()
+        later = proj.clock.apply_async(countdown=1, expires=60)
+        steady = proj.steady.s().set(headers={"mine": 1})
+        chain = (proj.add.s(1, 1) | steady | proj.add.s(1)).apply_async(
+            stamped_headers=["who"], who="me"
+        )
+        assert chain.get(timeout=20) == 21
+        assert worker.log.count("{'mine': 1} {'who': 'me'} 1") == 3
+        assert proj.late.delay("requeue").get(timeout=20) is True
+        with pytest.raises(Exception, match="no"):
+            proj.late.delay("reject").get(timeout=20)
+        with pytest.raises(KeyError):
+            proj.progress.delay(fail=True).get(timeout=20)
+        seen = []
+        progress = proj.progress.delay()
+        assert progress.get(timeout=20, on_message=seen.append) == "done"
+        mine = [message for message in seen if message["task_id"] == progress.id]
+        assert mine[-1]["status"] == "SUCCESS"
+        linked = proj.add.apply_async((1, 1), link=proj.add.s(5))
+        linked.get(timeout=20)
+        if urls.name != "amqp":
+            assert linked.children[0].get(timeout=20) == 7
+        with pytest.raises(TaskRevokedError, match="expired"):
+            proj.add.apply_async((1, 1), expires=-1).get(timeout=20)
+        revoked = proj.add.apply_async((1, 1), countdown=2)
+        revoked.revoke()
+        with pytest.raises(TaskRevokedError, match="revoked"):
+            revoked.get(timeout=20)
+        assert later.get(timeout=20) >= sent + 0.9
+        assert proj.add.apply_async((1, 1), soft_time_limit=9).get(timeout=20) == 2
+        worker.wait_for_log(f"The {pool} pool can't enforce the time limits of task proj.add")
 
 
 @pytest.mark.parametrize(("broker", "order"), [("redis", [0, 3, 9]), ("amqp", [9, 3, 0])])
