@@ -222,7 +222,7 @@ class AMQP(MessageBuilder):
                     or default_routing_key
                 )
             if declare is None:
-                declare = (queue,) if queue is not None and not isinstance(queue, Broadcast) else ()
+                declare = () if queue is None else (_to_declare(queue),)
             if retry is None:
                 retry = default_retry
             policy = {**default_policy, **retry_policy} if retry_policy else default_policy
@@ -374,3 +374,12 @@ class AMQP(MessageBuilder):
             self._queues = None
             for name in ("default_queue", "router"):
                 self.__dict__.pop(name, None)
+
+
+def _to_declare(queue: Queue) -> Queue | Exchange:
+    """Return what must be there for a message to a queue: the queue itself, as a rule.
+
+    Of a broadcast each worker has a queue of its own. Brokers that keep no exchanges must know all
+    the same that this one copies messages.
+    """
+    return queue.exchange if isinstance(queue, Broadcast) else queue

@@ -45,6 +45,8 @@ class Queues(dict[str, Queue]):
     ) -> None:
         super().__init__()
         self.aliases: dict[str, Queue] = {}
+        #: Names of queues that were made up: messages go there, nobody asked to consume from them.
+        self._made_up: set[str] = set()
         self.default_exchange = default_exchange
         self.default_routing_key = default_routing_key
         self.create_missing = create_missing
@@ -76,9 +78,11 @@ class Queues(dict[str, Queue]):
             self.aliases[queue.alias] = queue
 
     def __missing__(self, name: str) -> Queue:
-        if self.create_missing:
-            return self.add(self.new_missing(name))
-        raise KeyError(name)
+        if not self.create_missing:
+            raise KeyError(name)
+        queue = self.add(self.new_missing(name))
+        self._made_up.add(queue.name)
+        return queue
 
     def add(self, queue: Any, **kwargs: Any) -> Queue:
         """Add a queue, given as a Queue or as a name and its options, and return it."""
@@ -102,6 +106,7 @@ class Queues(dict[str, Queue]):
         if self.max_priority is not None:
             self._set_max_priority(queue)
         self[queue.name] = queue
+        self._made_up.discard(queue.name)
         return queue
 
     def _set_max_priority(self, queue: Queue) -> None:
@@ -139,7 +144,7 @@ class Queues(dict[str, Queue]):
         excluded = list(maybe_list(exclude) or ())
         if self._consume_from is None:
             # Everything is consumed from so far: select all others.
-            self.select([name for name in self if name not in excluded])
+            self.select([name for name in self.consume_from if name not in excluded])
             return
         for name in excluded:
             self._consume_from.pop(name, None)
@@ -157,7 +162,9 @@ class Queues(dict[str, Queue]):
 
     @property
     def consume_from(self) -> dict[str, Queue]:
-        """The queues to consume from, by name."""
+        """The queues to consume from, by name: those selected, else all that are configured."""
         if self._consume_from is not None:
             return self._consume_from
+        if self._made_up:
+            return {name: queue for name, queue in self.items() if name not in self._made_up}
         return self

@@ -13,9 +13,8 @@ from typing import Any
 from kombu import Queue
 
 from taskq.exceptions import QueueNotFound
-from taskq.local import maybe_evaluate
 from taskq.utils.collections import lpmerge
-from taskq.utils.functional import mlazy
+from taskq.utils.functional import maybe_evaluate, mlazy
 from taskq.utils.imports import symbol_by_name
 
 __all__ = ("MapRoute", "Router", "expand_router_string", "prepare")

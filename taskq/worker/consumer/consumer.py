@@ -395,7 +395,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
         """Consume from one more queue."""
         queues = self.app.amqp.queues
         if queue in queues:
-            added = queues[queue]
+            added = queues.select_add(queues[queue])
         else:
             exchange = queue if exchange is None else exchange
             added = queues.select_add(
