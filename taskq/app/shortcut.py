@@ -50,6 +50,7 @@ class Shortcut:
         "_exec_options",
         "_headers",
         "_ignore_result",
+        "_learnt",
         "_properties",
         "_publishing",
         "_router",
@@ -71,8 +72,7 @@ class Shortcut:
         self._exec_options = task._get_exec_options()
         self._ignore_result = task.ignore_result
         self._usable = self._is_plain()
-        if self._usable:
-            self._learn()
+        self._learnt = False
 
     def _is_plain(self) -> bool:
         """Return whether the calls of the task can be copies of each other."""
@@ -93,7 +93,11 @@ class Shortcut:
         )
 
     def _learn(self) -> None:
-        """Make a message the long way, and keep what does not change from call to call."""
+        """Make a message the long way, and keep what does not change from call to call.
+
+        Only when one is about to be sent: until then somebody may listen to what is published, and
+        this is no publishing.
+        """
         task, options = self._task, dict(self._exec_options)
         limits = {name: options.pop(name) for name in ("time_limit", "soft_time_limit")}
         del options["expires"]
@@ -107,6 +111,7 @@ class Shortcut:
         self._headers: dict[str, Any] = recorded.pop("headers")
         self._publishing = {key: recorded.pop(key) for key in _PUBLISHING & recorded.keys()}
         self._properties = recorded
+        self._learnt = True
 
     @property
     def current(self) -> bool:
@@ -147,6 +152,8 @@ class Shortcut:
 
         Raises as `Task.apply_async`; EncodeError before anything is sent.
         """
+        if not self._learnt:
+            self._learn()
         args, kwargs = check_arguments(args, kwargs)
         task_id = task_id or uuid()
         amqp, get = self._amqp, place.get

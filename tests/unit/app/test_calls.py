@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from kombu.exceptions import EncodeError
 
-from taskq import TaskQ, chord, group
+from taskq import TaskQ, chord, group, signals
 
 
 @pytest.fixture
@@ -21,6 +21,25 @@ def waiting(app) -> int:
         return connection.default_channel.queue_declare(
             app.conf.task_default_queue, passive=False
         ).message_count
+
+
+@pytest.mark.parametrize("signal", [signals.before_task_publish, signals.after_task_publish])
+def test_each_call_is_told_once_whenever_somebody_begins_to_listen(app, greet, signal):
+    told = []
+
+    def tell(headers, **_):
+        told.append(headers["id"])
+
+    before = []
+    for listens in (True, False, True):
+        if listens:
+            signal.connect(tell)
+        try:
+            sent = [greet.delay("you").id, greet.delay("me").id]
+        finally:
+            signal.disconnect(tell)
+        assert told[len(before) :] == (sent if listens else [])
+        before = list(told)
 
 
 class User:
