@@ -291,3 +291,38 @@ class TestRedbeat:
         second.wait_for("Sending due task dynamic")
         assert "TICK noon" not in worker.log
         assert worker.log.count("TICK twice") <= 2
+
+
+def test_what_a_package_puts_in_place_of_the_tracer_is_used(
+    programs: Programs, sqlite_url: str
+) -> None:
+    """As packages do that report errors: they wrap `run` when a task's tracer is made."""
+    programs.write(
+        "proj.py",
+        f"""
+        import celery.app.trace as trace
+        from celery import Celery
+
+        app = Celery("proj", broker={sqlite_url!r}, backend={sqlite_url!r})
+        make = trace.build_tracer
+
+        def make_and_watch(name, task, *args, **kwargs):
+            run = task.run
+
+            def watched(*args, **kwargs):
+                print(f"WATCHED {{name}}")
+                return run(*args, **kwargs)
+
+            if not getattr(task, "watched", False):
+                task.run, task.watched = watched, True
+            return make(name, task, *args, **kwargs)
+
+        trace.build_tracer = make_and_watch
+        """,
+        TASKS,
+    )
+    programs.write("call.py", "from proj import tick\nprint(tick.delay('x').get(timeout=60))")
+    worker = programs.start("worker", "-c", "1")
+    assert programs.python("call.py").strip() == "x"
+    worker.wait_for("WATCHED proj.tick")
+    assert worker.log.count("WATCHED proj.tick") == 1

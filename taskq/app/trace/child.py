@@ -55,9 +55,12 @@ class _Worker:
         tracer = self.tracers.get(name)
         if tracer is None:
             task = self.tasks[name]
-            tracer = self.tracers[name] = Tracer(name, task, app=self.app, hostname=self.hostname)
+            # Through the public name: packages that watch tasks put a function of theirs there.
+            tracer = self.tracers[name] = self.app._build_tracer(
+                name, task, app=self.app, hostname=self.hostname
+            )
             clock = leaseclock.current()
-            if clock is not None and task.acks_late:
+            if clock is not None and task.acks_late and isinstance(tracer, Tracer):
                 tracer.fun = leaseclock.guarded(tracer.fun, name, clock)
         return tracer
 

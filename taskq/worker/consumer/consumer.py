@@ -18,7 +18,6 @@ from billiard.exceptions import RestartFreqExceeded
 from kombu.exceptions import ContentDisallowed, DecodeError, OperationalError
 
 from taskq import bootsteps
-from taskq.app.trace import build_tracer
 from taskq.exceptions import InvalidTaskError
 from taskq.utils.log import get_logger
 from taskq.utils.nodenames import gethostname
@@ -367,7 +366,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
         self.strategies.clear()
         for name, task in self.app.tasks.items():
             self.strategies[name] = task.start_strategy(self.app, self)
-            task.__trace__ = build_tracer(name, task, loader, self.hostname, app=self.app)
+            task.__trace__ = self.app._build_tracer(name, task, loader, self.hostname, app=self.app)
 
     # -- events
 
