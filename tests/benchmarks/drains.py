@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from tests.benchmarks.benchcpu import group_cpu
 from tests.benchmarks.rows import Figures
 from tests.benchmarks.sides import Side
 
@@ -48,10 +49,11 @@ def cost(
     """Return the processor microseconds per task of workers that are up when tasks come."""
     with side.workers(*options, "-c", str(children), number=number) as group:
         side.warm_up(group, calls=50 * number)
-        begin, end = side.path("begin"), side.path("end")
-        side.fill("noop", count, begin=begin, end=end, **fill)
-        first, last = side.await_mark("begin"), side.await_mark("end")
-    return (last["cpu"] - first["cpu"]) / count * 1e6
+        before = group_cpu(group)
+        side.fill("noop", count, end=side.path("end"), **fill)
+        side.await_mark("end")
+        side.await_calm(group)
+        return (group_cpu(group) - before) / count * 1e6
 
 
 def scale(make: Callable[[], Side]) -> Figures:
@@ -66,5 +68,5 @@ def scale(make: Callable[[], Side]) -> Figures:
         "children": cost(make(), children=24) / small,
         "workers": cost(make(), children=2, number=8) / small,
         "queues": cost(make(), "-Q", names, queues=queues) / small,
-        "tasks": cost(make().with_options(BENCH_TASKS=tasks), variants=tasks) / small,
+        "tasks": cost(make().with_options(BENCH_TASKS=tasks), variants=500) / small,
     }

@@ -21,9 +21,9 @@ def dispatch(side: Side) -> Figures:
 
 
 def bulk(side: Side) -> Figures:
-    """Return messages/s of a large group, and of calls in a batch where there is such a thing."""
+    """Return messages/s of a large group, and of a bulk call where there is such a thing."""
     taskq = side.package == "taskq"
     figures = {"group": side.client("group_publish", count=20_000 if taskq else 2_000)}
     if taskq:
-        figures["batch"] = side.client("batch_publish", count=20_000)
+        figures["bulk"] = side.client("bulk_publish", count=20_000)
     return figures

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar
 
+from taskq._state import get_current_worker_task
 from taskq.app.context import Context
 from taskq.app.task.running import RunningTask
 from taskq.canvas import signature
+from taskq.canvas.group import sending_batch
 from taskq.utils.saferepr import is_repr_of
+from taskq.utils.uuids import uuid
 
 if TYPE_CHECKING:
-    from taskq.result import AsyncResult
+    from taskq.result import AsyncResult, GroupResult
 
 __all__ = ("TaskSignatures",)
 
@@ -21,6 +24,8 @@ R = TypeVar("R")
 
 class TaskSignatures(RunningTask, Generic[P, R]):
     """A task that can be described: by signatures, and by the ids of its calls."""
+
+    apply_async: Any
 
     def AsyncResult(self, task_id: str, **kwargs: Any) -> AsyncResult[R]:  # noqa: N802
         """Return the result handle of the call with this id."""
@@ -55,6 +60,39 @@ class TaskSignatures(RunningTask, Generic[P, R]):
     def starmap(self, it: Iterable[Any]) -> Any:
         """Return a signature that calls the task with each argument tuple, in one message."""
         return self._get_app()._canvas.xstarmap(self.s(), it, app=self.app)
+
+    def map_async(self, it: Iterable[Any], producer: Any = None, **options: Any) -> GroupResult:
+        """Send a call for each element, many messages in one go; unlike `map`, each is a task.
+
+        - producer: to publish with, from the app's pool by default.
+        - options: of `apply_async`, the same for all.
+
+        Returns the `GroupResult` of the calls. Raises as `apply_async`; nothing is sent then on
+        brokers that take a batch.
+        """
+        return self.starmap_async(((element,) for element in it), producer, **options)
+
+    def starmap_async(self, it: Iterable[Any], producer: Any = None, **options: Any) -> GroupResult:
+        """Send a call for each tuple of arguments, many messages in one go; see `map_async`."""
+        app = self._get_app()
+        group_id = uuid()
+        with sending_batch(app, producer) as pooled:
+            results = [
+                self.apply_async(
+                    tuple(args),
+                    producer=pooled,
+                    group_id=group_id,
+                    group_index=index,
+                    add_to_parent=False,
+                    **options,
+                )
+                for index, args in enumerate(it)
+            ]
+        result: GroupResult = app.GroupResult(group_id, results)
+        parent = get_current_worker_task()
+        if parent is not None:
+            parent.add_trail(result)
+        return result
 
     def signature_from_request(
         self,

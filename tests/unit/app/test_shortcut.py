@@ -236,3 +236,31 @@ def test_wrong_arguments_are_refused(app, add):
     with pytest.raises(TypeError, match="list or tuple"):
         app.task(name="untyped", typing=False)(lambda x: x).apply_async("text")
     assert messages(app) == []
+
+
+def test_bulk_call_sends_one_task_for_each_element(app, add, short):
+    result = add.map_async(range(3))
+    assert short.call_count == 3
+    found = messages(app)
+    assert [message[0]["id"] for message in found] == [child.id for child in result.results]
+    assert [message[0]["argsrepr"] for message in found] == ["(0,)", "(1,)", "(2,)"]
+    assert {message[0]["group"] for message in found} == {result.id}
+    assert [message[0]["group_index"] for message in found] == [0, 1, 2]
+
+
+def test_bulk_call_with_several_arguments_and_options(app, add):
+    result = add.starmap_async([(1, 2), [3, 4]], priority=2)
+    found = messages(app)
+    assert [message[0]["argsrepr"] for message in found] == ["(1, 2)", "(3, 4)"]
+    assert {message[1]["priority"] for message in found} == {2}
+    assert len(result) == 2
+
+
+def test_bulk_call_with_arguments_that_do_not_fit(app, add):
+    with pytest.raises(TypeError):
+        add.starmap_async([(1,), (1, 2, 3)])
+
+
+def test_bulk_call_runs_eagerly_where_all_calls_do(app, add):
+    app.conf.task_always_eager = True
+    assert add.map_async([1, 2]).get() == [1, 2]
