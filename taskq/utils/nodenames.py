@@ -63,7 +63,12 @@ def nodename(name: str, hostname: str) -> str:
 
 def anon_nodename(hostname: str | None = None, prefix: str = "gen") -> str:
     """Return a node name for a process that is no worker, made of ``prefix`` and its pid."""
-    return nodename(f"{prefix}{os.getpid()}", hostname or gethostname())
+    return _anonymous(prefix, os.getpid(), hostname or gethostname())
+
+
+@lru_cache(maxsize=8)
+def _anonymous(prefix: str, pid: int, hostname: str) -> str:
+    return nodename(f"{prefix}{pid}", hostname)
 
 
 def nodesplit(name: str) -> tuple[str | None, str]:

@@ -11,8 +11,9 @@ import os
 from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
-from random import Random
+from itertools import count
 from typing import Any, cast
+from uuid import uuid4
 
 from kombu.utils.json import loads as kombu_loads
 
@@ -25,18 +26,28 @@ _TYPED = '"__type__"'
 
 _raw_decode = json.JSONDecoder().raw_decode
 
-_random = Random()
+
+class _Tags:
+    """Makes delivery tags: UUIDs of which the last part counts, the rest is this process's own."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in a process that was forked too."""
+        first = str(uuid4())
+        self.own = first[:24]
+        self.count = count(int(first[24:], 16))
+
+
+_tags = _Tags()
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_random.seed)
+    os.register_at_fork(after_in_child=_tags.renew)
 
 
 def delivery_tag() -> str:
-    """Return a new random UUID (version 4), made without a system call."""
-    digits = f"{_random.getrandbits(128):032x}"
-    return (
-        f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-"
-        f"{'89ab'[int(digits[16], 16) & 3]}{digits[17:20]}-{digits[20:]}"
-    )
+    """Return a new delivery tag, of the form of a random UUID (version 4)."""
+    return f"{_tags.own}{next(_tags.count) & 0xFFFFFFFFFFFF:012x}"
 
 
 @lru_cache(maxsize=256)
