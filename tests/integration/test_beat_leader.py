@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from taskq.beat.leases import Run
 from taskq.beat.leases.sql import SQLLease
-from tests.integration.beat_support import kill, running_beat
+from tests.integration.beat_support import kill, running_beat, take_messages
 from tests.integration.leader_support import (
     assert_each_time_was_sent_once,
     beats,
@@ -198,3 +198,24 @@ def test_the_owner_is_told(make_project: MakeProject, sqlite_url: str) -> None:
     owner = re.search(r"leading as (\S+)\.", first.log)
     assert owner is not None
     assert f"{owner[1]} leads" in second.log
+
+
+def test_what_the_killed_leader_sent_is_still_running(
+    make_project: MakeProject, stores: dict[str, Any]
+) -> None:
+    code = """
+    app.conf.beat_schedule = {"n": {"task": "t", "schedule": 0.5, "overlap": "skip"}}
+    """
+    project = make_project(code, **stores, conf=CONF)
+    start = beats(project)
+    first, second = start(), start()
+    leading = leader(first, second)
+    standby = second if leading is first else first
+    leading.wait_for_log("n is still running, this run is left out")
+    kill(leading)
+    leader(standby)
+    standby.wait_for_log("n is still running, this run is left out")
+    # Nobody works here, so the first run never ends.
+    (message,) = take_messages(project)
+    project.proj.app.backend.mark_as_done(message.headers["id"], None)
+    wait_until(lambda: take_messages(project))
