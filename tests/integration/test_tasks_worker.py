@@ -339,3 +339,33 @@ def test_a_broker_that_is_not_there_is_reported_in_time(make_project, redis_url,
     with pytest.raises(task.OperationalError):
         group(task.s(1), task.s(2)).apply_async()
     assert time.monotonic() - started < 2
+
+
+def test_logging_is_the_app_s_own_business_if_it_says_so(make_project, redis_url):
+    project = make_project(
+        CODE
+        + """
+import logging
+from taskq import signals
+
+@signals.setup_logging.connect
+def configure(**kwargs):
+    logging.basicConfig(filename="own.log", level=logging.INFO, format="OWN %(name)s %(message)s")
+
+if __name__ == "__main__":
+    app.start()
+""",
+        broker=redis_url,
+        backend=redis_url,
+    )
+    own = project.directory / "own.log"
+    with project.worker("-c", "1", ready=False) as worker:
+        wait_until(lambda: own.exists() and " ready." in own.read_text())
+        result = project.proj.speak.delay()
+        result.get(timeout=20)
+        wait_until(lambda: f"OWN celery.app.trace Task proj.speak[{result.id}]" in own.read_text())
+    assert "OWN elsewhere outside" in own.read_text()
+    assert "OWN proj from the task" in own.read_text()
+    # What is printed is not redirected either, and nothing else has a handler.
+    assert "\nprinted\n" in worker.log
+    assert "INFO" not in worker.log
