@@ -12,6 +12,8 @@ from billiard.einfo import ExceptionInfo
 from kombu.exceptions import EncodeError, OperationalError
 from kombu.utils.encoding import safe_repr
 
+from taskq import signals
+from taskq._state import _task_stack
 from taskq.app.context import Context
 from taskq.app.trace.body import limit_coroutines
 from taskq.app.trace.child import (
@@ -24,9 +26,11 @@ from taskq.app.trace.child import (
 from taskq.app.trace.failures import (
     TraceInfo,
     get_actual_ignore_result,
+    logger,
     report_internal_error,
     traceback_clear,
 )
+from taskq.app.trace.failures import signal_internal_error as _signal_internal_error
 from taskq.app.trace.outcome import (
     FAILED,
     IGNORE,
@@ -37,7 +41,7 @@ from taskq.app.trace.outcome import (
     Outcome,
     trace_ok_t,
 )
-from taskq.app.trace.plan import task_has_custom
+from taskq.app.trace.plan import send_success, task_has_custom
 from taskq.app.trace.policy import (
     LOG_FAILURE,
     LOG_IGNORED,
@@ -55,13 +59,20 @@ from taskq.app.trace.policy import (
     log_policy_t,
     log_policy_unexpected,
 )
-from taskq.app.trace.tracer import Tracer, build_tracer, trace_task
+from taskq.app.trace.tracer import (
+    Tracer,
+    build_tracer,
+    send_postrun,
+    send_prerun,
+    trace_task,
+)
 from taskq.app.trace.usercode import in_user_code
 from taskq.canvas import group
 from taskq.exceptions import BackendGetMetaError, Ignore, InvalidTaskError, Reject, Retry
 from taskq.result import AsyncResult
 from taskq.states import EXCEPTION_STATES, FAILURE, IGNORED, REJECTED, RETRY, STARTED, SUCCESS
 from taskq.utils.nodenames import gethostname
+from taskq.utils.saferepr import saferepr
 from taskq.utils.serialization import get_pickled_exception
 
 __all__ = (
@@ -108,6 +119,7 @@ __all__ = (
     "gethostname",
     "group",
     "in_user_code",
+    "info",
     "is_coroutine_task",
     "limit_coroutines",
     "log_policy_expected",
@@ -116,15 +128,27 @@ __all__ = (
     "log_policy_reject",
     "log_policy_t",
     "log_policy_unexpected",
+    "logger",
     "report_internal_error",
     "reset_worker_optimizations",
     "safe_repr",
+    "saferepr",
+    "send_postrun",
+    "send_prerun",
+    "send_success",
     "setup_worker_optimizations",
+    "signals",
     "task_has_custom",
     "trace_ok_t",
     "trace_task",
     "traceback_clear",
 )
+
+
+info = logger.info
+
+#: What published packages import from here besides.
+_FOR_OTHERS = (_signal_internal_error, _task_stack)
 
 
 def __getattr__(name: str) -> Any:

@@ -257,3 +257,18 @@ class TestCommand:
         assert nothing.returncode == 2
         assert "Usage:" in nothing.stderr
         assert "Usage:" in python("-m", "taskq.compat", "--help", cwd=tmp_path).stdout
+
+
+#: Names that published packages take from modules whose own users don't see them.
+TAKEN_BY_OTHERS = {
+    "celery.app.trace": (
+        "_signal_internal_error _task_stack build_tracer info logger saferepr send_postrun "
+        "send_prerun send_success signals task_has_custom trace_task"
+    ),
+}
+
+
+@pytest.mark.parametrize("module", TAKEN_BY_OTHERS)
+def test_what_published_packages_import_is_there(run: Any, module: str) -> None:
+    names = ", ".join(TAKEN_BY_OTHERS[module].split())
+    run(INSTALL + f"from {module} import {names}")
