@@ -1,5 +1,114 @@
-"""Other task queues."""
+"""Other task queues on Redis, at the settings that are best for tasks that do nothing.
+
+Each runs two processes, as taskq and Celery do beside them. They are installed with
+``pip install dramatiq[redis] huey taskiq taskiq-redis uvloop saq arq rq``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.benchmarks import drains, publishing
+from tests.benchmarks.rows import Figures, Measurement, Row
+from tests.benchmarks.sides import HERE, PATIENCE, Side, clean_environment, side
+
+#: Peer -> its worker's command behind ``python -m``, and how many of them make two processes.
+WORKERS = {
+    "dramatiq": (["dramatiq", "peerapp", "--processes", "2", "--threads", "8"], 1),
+    "huey": (["huey.bin.huey_consumer", "peerapp.huey", "-k", "process", "-w", "2"], 1),
+    "taskiq": (
+        ["taskiq", "worker", "peerapp:broker", "-w", "2", "--max-async-tasks", "100",
+         "--log-level", "WARNING"],
+        1,
+    ),
+    "saq": (["saq", "peerapp.settings", "--quiet"], 2),
+    "arq": (["arq", "peerapp.WorkerSettings"], 2),
+    "rq": (
+        ["rq.cli", "worker-pool", "bench", "-n", "2", "-w", "rq.worker.SimpleWorker", "-q",
+         "--url", "{url}"],
+        1,
+    ),
+}  # fmt: skip
+#: Tasks of a drain, for those that do fewer than some thousand in a second.
+COUNTS = {"rq": 500, "arq": 1_500, "saq": 1_500}
 
 
-def measurements(redis):
-    return []
+def measurements(redis: str) -> list[Measurement]:
+    """Return what is measured of all that are installed, beside taskq and Celery."""
+    peers = tuple(peer for peer in WORKERS if find_spec(peer) is not None)
+    packages = ("taskq", "celery", *peers)
+
+    def drain(package: str) -> Figures:
+        with side(package, "redis", results=False, redis=redis, amqp="") as it:
+            return drains.drain(it) if package not in WORKERS else _drain(it)
+
+    def publish(package: str) -> Figures:
+        with side(package, "redis", results=False, redis=redis, amqp="") as it:
+            if package not in WORKERS:
+                return publishing.delay(it)
+            return {"rate": _run(it, "publish", str(publishing.LOOP))}
+
+    return [
+        Measurement("peers-drain", drain, (Row("rate", "drain", "tasks/s"),), packages),
+        Measurement("peers-publish", publish, (Row("rate", "publish", "messages/s"),), packages),
+    ]
+
+
+def _environment(it: Side) -> dict[str, str]:
+    return {
+        **clean_environment(),
+        "PEER": it.package,
+        "PEER_URL": it.broker,
+        "PYTHONPATH": str(HERE),
+    }
+
+
+def _run(it: Side, *arguments: str) -> float:
+    done = subprocess.run(
+        [sys.executable, "-c", "import peerapp; peerapp.main()", *arguments],
+        cwd=HERE,
+        env=_environment(it),
+        check=True,
+        stdout=subprocess.PIPE,
+        timeout=PATIENCE,
+    )
+    return json.loads(done.stdout) or 0.0
+
+
+def _drain(it: Side) -> Figures:
+    count = COUNTS.get(it.package, 4_000)
+    _run(it, "fill", str(count), it.path("begin"), it.path("end"))
+    with _workers(it):
+        first, last = it.await_mark("begin"), it.await_mark("end")
+    return {"rate": count / (last["at"] - first["at"])}
+
+
+@contextmanager
+def _workers(it: Side) -> Iterator[None]:
+    arguments, number = WORKERS[it.package]
+    command = [sys.executable, "-m", *(each.format(url=it.broker) for each in arguments)]
+    started: list[subprocess.Popen[bytes]] = []
+    try:
+        with Path(it.path("worker.log")).open("ab") as log:
+            for _ in range(number):
+                group = started[0].pid if started else 0
+                started.append(
+                    subprocess.Popen(
+                        command, cwd=HERE, env=_environment(it), stdout=log, stderr=log,
+                        process_group=group,
+                    )
+                )  # fmt: skip
+        yield
+    finally:
+        if started:
+            os.killpg(started[0].pid, signal.SIGKILL)
+        for process in started:
+            process.wait()
