@@ -10,7 +10,7 @@ from typing import Any
 
 from taskq.apps.multi.commandline import build_nodename, default_command
 from taskq.apps.multi.node import Node
-from taskq.utils.nodenames import gethostname
+from taskq.utils.nodenames import gethostname, host_format
 
 #: Short options without a value.
 SHORT_FLAGS = frozenset({"-B", "-C", "-D", "-E", "-q"})
@@ -165,21 +165,26 @@ class MultiParser:
             if ranged
             else list(p.values)
         )
-        per_node = self._per_node(p, names)
-        for name in names:
-            _, full = build_nodename(name, "" if ranged else prefix, suffix)
+        built = [build_nodename(name, "" if ranged else prefix, suffix)[1] for name in names]
+        full_names = {name: host_format(full) for name, full in zip(names, built, strict=True)}
+        per_node = self._per_node(p, full_names)
+        for name, full in full_names.items():
             merged = {**options, **per_node[name]}
             yield self.Node(full, cmd, append, merged, p.passthrough)
 
-    def _per_node(self, p: NamespacedOptionParser, names: list[str]) -> dict[str, Options]:
-        """Return what each node has of its own.
+    def _per_node(
+        self, p: NamespacedOptionParser, full_names: dict[str, str]
+    ) -> dict[str, Options]:
+        """Return what each node has of its own, by the name it was given.
 
         Names that are not among the nodes are left out: one writes the options of all nodes
         behind the command for one.
         """
-        found: dict[str, Options] = {name: {} for name in names}
+        found: dict[str, Options] = {name: {} for name in full_names}
+        given = {full: name for name, full in full_names.items()}
         for namespace, options in p.namespaces.items():
-            for name in _members(namespace, names):
+            for member in _members(namespace, list(full_names)):
+                name = given.get(member, member)
                 if name in found:
                     found[name].update(options)
         return found
