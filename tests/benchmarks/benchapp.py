@@ -3,6 +3,7 @@
 `BENCH_BROKER` and `BENCH_BACKEND` are URLs; without a backend results are ignored.
 """
 
+import asyncio
 import json
 import os
 import time
@@ -54,6 +55,18 @@ def nap(seconds, log):
 
 
 @app.task
+async def anap(seconds):
+    """Wait, as a coroutine."""
+    await asyncio.sleep(seconds)
+
+
+@app.task
+def doze(seconds):
+    """Wait, as a function."""
+    time.sleep(seconds)
+
+
+@app.task
 def take(data):
     """Take an argument of any size."""
 
@@ -61,9 +74,19 @@ def take(data):
 @app.task(ignore_result=True)
 def mark(path):
     """Write down the time, and the processor time of this worker's processes so far."""
+    note(path)
+
+
+def note(path):
     text = json.dumps({"at": time.monotonic(), "cpu": group_cpu(os.getpgrp())})
     Path(f"{path}.new").write_text(text)
     Path(f"{path}.new").rename(path)
+
+
+@app.task(ignore_result=True)
+async def amark(path):
+    """The same, as a coroutine."""
+    note(path)
 
 
 for number in range(int(os.environ.get("BENCH_TASKS", "0"))):

@@ -31,12 +31,14 @@ def fill(
     queues: int = 0,
     variants: int = 0,
     eta_hours: float = 0,
+    mark: str = "mark",
 ) -> None:
     """Put messages into the queue, between two that note when they are worked on.
 
     - size: give each an argument of so many bytes.
     - queues, variants: spread them over so many queues, over so many tasks.
     - eta_hours: due in so many hours.
+    - mark: name of the task that notes.
     """
     args = ["x" * size] if size else args
     options = {}
@@ -46,7 +48,7 @@ def fill(
     called = getattr(benchapp, task)
     with app.producer_pool.acquire(block=True) as producer, app.amqp.batch(producer):
         if begin:
-            benchapp.mark.apply_async((begin,), producer=producer)
+            getattr(benchapp, mark).apply_async((begin,), producer=producer)
         for number in range(count):
             if queues:
                 options["queue"] = f"{app.conf.task_default_queue}-{number % queues}"
@@ -54,7 +56,7 @@ def fill(
                 called = app.tasks[f"benchapp.noop_{number % variants}"]
             called.apply_async(args, producer=producer, **options)
         if end:
-            benchapp.mark.apply_async((end,), producer=producer)
+            getattr(benchapp, mark).apply_async((end,), producer=producer)
 
 
 def naps(log: str, lengths: list[float]) -> None:
@@ -108,6 +110,22 @@ def roundtrips(count: int) -> dict[str, float]:
         add.delay(1, 2).get(timeout=PATIENCE)
         times.append((time.perf_counter() - started) * 1000)
     return {"p50": statistics.median(times), "p99": statistics.quantiles(times, n=100)[98]}
+
+
+def awaited_roundtrips(count: int) -> dict[str, float]:
+    """Return p50 in milliseconds of adelay() to its awaited result, and of delay().get()."""
+    import asyncio
+
+    async def all_of_them() -> list[float]:
+        times = []
+        for _ in range(count):
+            started = time.perf_counter()
+            await (await benchapp.add.adelay(1, 2)).aget(timeout=PATIENCE)
+            times.append((time.perf_counter() - started) * 1000)
+        return times
+
+    blocking = roundtrips(count)["p50"]
+    return {"p50": statistics.median(asyncio.run(all_of_them())), "blocking": blocking}
 
 
 def dispatches(group_size: int, rounds: int) -> dict[str, float]:

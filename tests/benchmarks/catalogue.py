@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from tests.benchmarks import drains, latency, payloads, publishing, resources
+from tests.benchmarks import coroutines, drains, latency, payloads, publishing, resources
 from tests.benchmarks.rows import Figures, Measurement, Row
 from tests.benchmarks.sides import Side, side
 
@@ -45,6 +45,7 @@ def measurements(brokers: Brokers) -> list[Measurement]:
         *_publishing(brokers),
         *_latency(brokers),
         *_resources(brokers),
+        *_coroutines(brokers),
         *_scale(brokers),
     ]
 
@@ -173,6 +174,51 @@ def _latency(brokers: Brokers) -> list[Measurement]:
                     ratio=False,
                 ),
             ),
+        ),
+    ]
+
+
+def _coroutines(brokers: Brokers) -> list[Measurement]:
+    on = brokers.on
+    return [
+        Measurement(
+            "naps",
+            on("redis", coroutines.drain),
+            (Row("rate", "10 ms naps, -P asyncio -c 500", "tasks/s", 6_000, ratio=False),),
+        ),
+        Measurement(
+            "naps-2",
+            on("redis", lambda it: coroutines.drain(it, number=2)),
+            (Row("rate", "the same, two processes", "tasks/s", 10_000, ratio=False),),
+        ),
+        Measurement(
+            "naps-results",
+            on("redis", coroutines.drain, results=True),
+            (
+                Row(
+                    "rate", "the same, one process, results in Redis", "tasks/s", 4_000, ratio=False
+                ),
+            ),
+        ),
+        Measurement(
+            "naps-amqp",
+            on("amqp", coroutines.drain),
+            (Row("rate", "10 ms naps, RabbitMQ, -P asyncio -c 500", "tasks/s"),),
+        ),
+        Measurement(
+            "in-flight",
+            on("redis", coroutines.in_flight),
+            (Row("memory", "10,000 naps of 5 s in flight", "MB", 300, more=False, ratio=False),),
+            TASKQ,
+        ),
+        Measurement(
+            "awaited",
+            on("redis", coroutines.latency, results=True),
+            (
+                Row("p50", "await adelay() to await result, Redis, p50", "ms", more=False),
+                Row("blocking", "delay().get() with the same worker, p50", "ms", more=False),
+            ),
+            TASKQ,
         ),
     ]
 
