@@ -21,6 +21,8 @@ from tests.integration.project import Project, Worker, wait_until
 #: Each task says when it starts and ends: one ``write`` to a file opened for appending, so that
 #: neither a kill nor another process can cut a line in two.
 CODE = """
+import asyncio
+
 def note(what, number):
     line = f"{what} {number} {time.time():.3f} {os.getpid()}\\n".encode()
     ledger = os.open("ledger", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -38,6 +40,20 @@ def late(number, seconds):
 def early(number, seconds):
     note("start", number)
     time.sleep(seconds)
+    note("end", number)
+    return number
+
+@app.task(acks_late=True, reject_on_worker_lost=True)
+async def late_coroutine(number, seconds):
+    note("start", number)
+    await asyncio.sleep(seconds)
+    note("end", number)
+    return number
+
+@app.task
+async def early_coroutine(number, seconds):
+    note("start", number)
+    await asyncio.sleep(seconds)
     note("end", number)
     return number
 """
@@ -122,7 +138,7 @@ class Fleet:
 
     - project: made of ``CODE``.
     - seed: of everything that is random here.
-    - pool: ``prefork`` or ``threads``.
+    - pool: ``prefork``, ``threads`` or ``asyncio``.
     - stop_seconds: how long a stopped process stays stopped; longer than a lease.
     - command, app: the program and the module it is given.
     - slots: pool processes or threads of each worker.
@@ -177,8 +193,8 @@ class Fleet:
         )
 
     def takes_main(self, blow: Blow) -> bool:
-        """True if nobody is left who knows what the pool ran: a pool of threads has no children."""
-        hits_main = blow.target != "child" or self.pool == "threads"
+        """True if nobody is left who knows what the pool ran: only prefork has children."""
+        hits_main = blow.target != "child" or self.pool != "prefork"
         return hits_main and blow.signal in {"KILL", "QUIT"}
 
     def replace_dead(self) -> None:

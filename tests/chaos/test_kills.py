@@ -47,12 +47,20 @@ ALL = [
     for acks in ("late", "early")
     for pool in ("prefork", "threads")
 ]
+#: Coroutines on a shared loop.
+COROUTINES = [
+    Setup(broker, acks, "asyncio")
+    for broker in ("sqlite", "redis", "amqp")
+    for acks in ("late", "early")
+]
 #: Every broker with late and with early acknowledgement, and with either pool.
 PAIRS = [
     setup
     for setup in ALL
     if (setup.pool == "prefork") == ((setup.broker == "sqlite") == (setup.acks == "late"))
 ]
+#: And of coroutines one with each kind of acknowledgement.
+SHORT = [*PAIRS, Setup("redis", "late", "asyncio"), Setup("sqlite", "early", "asyncio")]
 
 
 @pytest.fixture
@@ -79,14 +87,15 @@ def tally(fleet: Fleet) -> str:
     return f"{fleet.count}\n{logs}"
 
 
-@pytest.mark.parametrize("setup", ALL if LONG else PAIRS, ids=str)
+@pytest.mark.parametrize("setup", [*ALL, *COROUTINES] if LONG else SHORT, ids=str)
 @pytest.mark.timeout(900 if LONG else 120)
 def test_random_blows(make_fleet, setup):
     fleet = make_fleet(setup.broker, pool=setup.pool)
     blows = [*ALWAYS, *fleet.chance.choices(BLOWS, k=RANDOM_BLOWS)]
     fleet.chance.shuffle(blows)
     with fleet:
-        fleet.run(getattr(fleet.project.proj, setup.acks), TASKS, blows)
+        task = f"{setup.acks}_coroutine" if setup.pool == "asyncio" else setup.acks
+        fleet.run(getattr(fleet.project.proj, task), TASKS, blows)
         count = fleet.settle(
             quiet=LEASE + TAKEOVER + MARGIN,
             timeout=300 if LONG else 45,
