@@ -162,7 +162,8 @@ class Sending:
             serializer = options.get("serializer") or conf.task_serializer
             simpler = without_signatures(message, serializer)
             if simpler is None:
-                raise explained(exc, name, args, kwargs, serializer, task_type) from exc
+                embed = message.body[2] if isinstance(message.body, tuple) else None
+                raise explained(exc, name, args, kwargs, serializer, task_type, embed) from exc
             self._publish_with(producer, task_id, name, simpler, ignore_result, options)
         result = (result_cls or self.AsyncResult)(task_id)
         result.ignored = bool(ignore_result)

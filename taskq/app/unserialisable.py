@@ -13,6 +13,7 @@ from kombu.exceptions import EncodeError
 from kombu.serialization import dumps
 
 from taskq.canvas.signature import plain
+from taskq.utils.functional import maybe_list
 
 __all__ = ("explained", "without_signatures")
 
@@ -21,23 +22,56 @@ _MAX_DEPTH = 6
 
 
 def explained(
-    error: EncodeError, name: str, args: Any, kwargs: Any, serializer: str, task: Any = None
+    error: EncodeError,
+    name: str,
+    args: Any,
+    kwargs: Any,
+    serializer: str,
+    task: Any = None,
+    embed: Any = None,
 ) -> EncodeError:
     """Return an error like ``error`` that names the argument and the serializer.
 
     - name: of the task; args, kwargs: of the call.
     - task: the task when it is known, for the names of its parameters.
+    - embed: the part of the message's body with the signatures that follow the call.
     """
     for parameter, path, value in _arguments(args, kwargs, task):
         if _fails(value, serializer):
             where, culprit = _narrow(path, value, serializer)
             label = f"argument {parameter!r} ({where})" if parameter else f"argument {where}"
-            return EncodeError(
-                f"Can't send {name}: {label} is of type {type(culprit).__qualname__}, which "
-                f"serializer {serializer!r} can't encode ({error}). Pass plain data such as "
-                "an id, or choose another serializer."
-            )
+            return _blaming(label, culprit, name, serializer, error)
+    for relation, sig in _following(embed):
+        for _, path, value in _arguments(sig.get("args"), sig.get("kwargs"), None):
+            if _fails(plain(value), serializer):
+                where, culprit = _narrow(path, plain(value), serializer)
+                label = f"argument {where} of {sig.get('task')}, one of its {relation},"
+                return _blaming(label, culprit, name, serializer, error)
     return EncodeError(f"Can't send {name} with serializer {serializer!r}: {error}")
+
+
+def _blaming(
+    label: str, culprit: Any, name: str, serializer: str, error: EncodeError
+) -> EncodeError:
+    return EncodeError(
+        f"Can't send {name}: {label} is of type {type(culprit).__qualname__}, which "
+        f"serializer {serializer!r} can't encode ({error}). Pass plain data such as "
+        "an id, or choose another serializer."
+    )
+
+
+def _following(embed: Any) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield the signatures that follow a call, each with what it is to the call."""
+    names = {
+        "chain": "successors in the chain",
+        "chord": "chord's bodies",
+        "callbacks": "callbacks",
+        "errbacks": "error callbacks",
+    }
+    for key, relation in names.items():
+        for sig in maybe_list((embed or {}).get(key)) or ():
+            if isinstance(sig, Mapping):
+                yield relation, sig
 
 
 def without_signatures(message: Any, serializer: str) -> Any:

@@ -69,6 +69,21 @@ def test_the_argument_that_can_not_be_serialised_is_named(app, greet, args, kwar
     assert waiting(app) == 0
 
 
+@pytest.mark.parametrize(
+    ("options", "place"),
+    [
+        ({"link": "sig"}, "one of its callbacks"),
+        ({"link_error": "sig"}, "one of its error callbacks"),
+        ({"chain": "sig"}, "one of its successors in the chain"),
+    ],
+)
+def test_an_argument_of_what_follows_is_named(app, greet, options, place):
+    options = {key: [greet.s(1, who=[User()])] for key in options}
+    with pytest.raises(EncodeError, match=rf"kwargs\['who'\]\[0\] of greet, {place}, is of type"):
+        greet.apply_async((1,), **options)
+    assert waiting(app) == 0
+
+
 def test_also_in_eager_mode(app, greet):
     app.conf.task_always_eager = True
     with pytest.raises(EncodeError, match=r"greet: argument 'user'.*'json'"):
