@@ -27,7 +27,7 @@ class Guide(Project):
         (self.directory / "tasks.py").write_text(self._source[1])
 
 
-@pytest.mark.parametrize("page", ["tasks", "calling", "workers", "workflows"])
+@pytest.mark.parametrize("page", ["tasks", "calling", "workers", "workflows", "asyncio"])
 def test_examples(page, tmp_path, monkeypatch):
     pytest.importorskip("pydantic")
     blocks = BLOCK.findall((ROOT / "docs" / "guide" / f"{page}.md").read_text())
