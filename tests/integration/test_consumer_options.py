@@ -97,12 +97,14 @@ def test_etas_held_in_memory_are_limited(make_project, amqp_url):
         wait_until(lambda: prefetch_count(project) == 2)
 
 
-@pytest.mark.parametrize("broker", ["sqlite", "redis"])
+@pytest.mark.parametrize("broker", ["sqlite", "redis", "amqp", "quorum"])
 @pytest.mark.parametrize("task", ["late", "early"])
 def test_without_prefetch_waiting_tasks_stay_for_others(make_project, request, broker, task):
-    url = request.getfixturevalue(f"{broker}_url")
+    url = request.getfixturevalue("amqp_url" if broker == "quorum" else f"{broker}_url")
     code = f"{CODE}\nearly = app.task(name='early')(late.run)\n"
-    project = make_project(code, broker=url, backend=url)
+    conf = quorum_settings() if broker == "quorum" else {}
+    backend = url if broker in ("sqlite", "redis") else "rpc://"
+    project = make_project(code, broker=url, backend=backend, conf=conf)
     with project.worker("-c", "1", "--disable-prefetch") as worker:
         send = getattr(project.proj, task).delay
         long, *others = [send(8), send(0), send(0)]
@@ -115,6 +117,23 @@ def test_without_prefetch_waiting_tasks_stay_for_others(make_project, request, b
             assert long.get(timeout=20) == "done"
             assert other.log.count(" received") >= 1
         assert send(0).get(timeout=20) == "done"
+    if broker == "quorum":
+        remove(project, conf)
+
+
+def test_without_prefetch_all_of_the_pool_is_used(make_project, amqp_url):
+    code = f"{CODE}\nearly = app.task(name='early')(late.run)\n"
+    project = make_project(code, broker=amqp_url, backend="rpc://")
+    with project.worker("-c", "3", "--disable-prefetch") as worker:
+        proj = project.proj
+        started = project.directory / "started"
+        results = [proj.late.delay(2), proj.early.delay(2), proj.late.delay(2), proj.early.delay(0)]
+        eta = proj.when.apply_async(countdown=1)
+        wait_until(lambda: started.exists() and started.read_text() == "xxx")
+        assert [result.get(timeout=20) for result in results] == ["done"] * 4
+        assert eta.get(timeout=20)
+        assert [proj.early.delay(0).get(timeout=20) for _ in range(5)] == ["done"] * 5
+        assert worker.stop() == 0
 
 
 QUORUM = {
@@ -127,6 +146,13 @@ def quorum_settings():
     name = f"quorum-{os.urandom(4).hex()}"
     return {**QUORUM, "task_default_queue": name, "task_default_exchange": name,
             "task_default_routing_key": name}  # fmt: skip
+
+
+def remove(project, settings):
+    """Delete what a project of `quorum_settings` has made at the broker."""
+    with project.proj.app.connection() as connection:
+        connection.default_channel.queue_delete(settings["task_default_queue"])
+        connection.default_channel.exchange_delete(settings["task_default_exchange"])
 
 
 def test_rabbitmq_delays_messages_of_quorum_queues(make_project, amqp_url):
@@ -142,6 +168,4 @@ def test_rabbitmq_delays_messages_of_quorum_queues(make_project, amqp_url):
             assert worker.log.count(" received") == 1
             assert result.get(timeout=20) >= sent + 8
     finally:
-        with project.proj.app.connection() as connection:
-            connection.default_channel.queue_delete(settings["task_default_queue"])
-            connection.default_channel.exchange_delete(settings["task_default_exchange"])
+        remove(project, settings)

@@ -11,6 +11,7 @@ from taskq.utils import leaseclock
 from taskq.utils.log import get_logger
 from taskq.worker import state
 from taskq.worker.consumer.mingle import Mingle
+from taskq.worker.consumer.slots import SlotLimit
 from taskq.worker.early import EarlyAcks
 
 __all__ = ("Tasks",)
@@ -26,26 +27,35 @@ class Tasks(bootsteps.StartStopStep):
 
     def __init__(self, c: Any, **kwargs: Any) -> None:
         c.task_consumer = c.qos = None
+        self._submit = c.on_task_request
         super().__init__(c, **kwargs)
 
     def start(self, c: Any) -> None:
         """Declare the queues and set the prefetch count; consuming begins with the loop."""
+        qos_global = self.qos_global(c)
+        limit = _eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count)
+        c.on_task_request = self._submit
+        if c.app.conf.worker_disable_prefetch and not _counts_what_runs(c.connection):
+            slots = SlotLimit(
+                c,
+                apply_global=qos_global,
+                per_consumer=not (qos_global or c.connection.qos_semantics_matches_spec),
+                most=limit,
+            )
+            c.qos, first = slots, slots.prev
+            c.on_task_request = slots.before(self._submit)
+        else:
+            c.qos, first = None, c.initial_prefetch_count
         self._remember_early_acks(c)
         c.update_strategies()
-        qos_global = self.qos_global(c)
-        c.connection.default_channel.basic_qos(0, c.initial_prefetch_count, qos_global)
+        c.connection.default_channel.basic_qos(0, first, qos_global)
         c.task_consumer = c.app.amqp.TaskConsumer(c.connection, on_decode_error=c.on_decode_error)
 
         def set_prefetch_count(prefetch_count: int) -> Any:
             return c.task_consumer.qos(prefetch_count=prefetch_count, apply_global=qos_global)
 
-        c.qos = QoS(
-            set_prefetch_count,
-            c.initial_prefetch_count,
-            max_prefetch=_eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count),
-        )
-        if c.app.conf.worker_disable_prefetch:
-            _count_what_runs(c.task_consumer.channel)
+        if c.qos is None:
+            c.qos = QoS(set_prefetch_count, first, max_prefetch=limit)
         self._settle_before_dispatch(c)
 
     def _remember_early_acks(self, c: Any) -> None:
@@ -56,7 +66,9 @@ class Tasks(bootsteps.StartStopStep):
         if hasattr(c.connection.default_channel, "flush"):
             c.early_acks = None
         elif c.early_acks is None:
-            c.early_acks = EarlyAcks(lambda: c.qos.value * len(c.task_consumer.queues))
+            c.early_acks = EarlyAcks(
+                lambda: max(c.qos.value, c.initial_prefetch_count) * len(c.task_consumer.queues)
+            )
         else:
             c.early_acks.connection_lost()
 
@@ -114,20 +126,17 @@ class Tasks(bootsteps.StartStopStep):
         return True
 
 
-def _count_what_runs(channel: Any) -> None:
+def _counts_what_runs(connection: Any) -> bool:
     """Let tasks that are acknowledged when they start count as held until they have ended.
 
-    So a message is taken only when something of the pool is free for it.
+    So a message is taken only when something of the pool is free for it. Returns whether the
+    transport can do that.
     """
-    qos: Any = getattr(channel, "qos", None)
+    qos: Any = getattr(connection.default_channel, "qos", None)
     if not hasattr(qos, "occupied"):
-        logger.warning(
-            "This broker's transport cannot stop prefetching: with worker_disable_prefetch one "
-            "message for each process may wait here behind a running task, unless tasks have "
-            "acks_late."
-        )
-        return
+        return False
     qos.occupied = lambda: sum(request.acknowledged for request in state.reserved_requests)
+    return True
 
 
 def _eta_limit(limit: int | None, prefetch_count: int) -> int | None:
