@@ -7,6 +7,7 @@ request, check whether it may run, hold it for its ETA or rate limit, or give it
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -25,6 +26,9 @@ from taskq.worker.request import Request, create_request_cls
 __all__ = ("default",)
 
 logger = get_logger("celery.worker.strategy")
+
+#: What nearly every message says about its time limits.
+NO_LIMITS = [None, None]
 
 
 def hybrid_to_proto2(message: Any, body: Mapping[str, Any]) -> tuple[Any, Any, bool, bool]:
@@ -156,6 +160,12 @@ def default(
                 )
         else:
             body, headers, decoded, utc = proto1_to_proto2(message, body)
+        limits = headers.get("timelimit")
+        if limits and limits != NO_LIMITS:
+            _check_time_limits(limits)
+        shadow = headers.get("shadow")
+        if shadow is not None and not isinstance(shadow, str):
+            raise InvalidTaskError(f"the shadow name must be text, not {shadow!r}")
         if early_acks is not None:
             if _started_before(early_acks, message):
                 ack(logger, connection_errors)
@@ -222,6 +232,16 @@ def _started_before(early_acks: Any, message: Any) -> bool:
         headers.get("id"),
     )
     return True
+
+
+def _check_time_limits(limits: Any) -> None:
+    """Raise InvalidTaskError unless these are a hard and a soft limit in seconds, or None."""
+    fits = isinstance(limits, list | tuple) and len(limits) == 2
+    if not fits or not all(
+        limit is None or (isinstance(limit, int | float) and math.isfinite(limit))
+        for limit in limits
+    ):
+        raise InvalidTaskError(f"time limits must be two numbers of seconds, not {limits!r}")
 
 
 def _reprs(headers: Mapping[str, Any]) -> dict[str, Any]:
