@@ -89,6 +89,9 @@ class Worker:
 class Project:
     """``proj.py`` in a directory, made of a header with the app and the test's own code."""
 
+    #: Whether each worker is the leader of a process group, with its children.
+    new_session = False
+
     def __init__(
         self,
         directory: Path,
@@ -188,6 +191,7 @@ class Project:
                 env=self.env,
                 stdout=out,
                 stderr=subprocess.STDOUT,
+                start_new_session=self.new_session,
             )
         worker = Worker(process, log)
         self._workers.append(worker)

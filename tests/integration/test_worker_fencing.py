@@ -66,8 +66,9 @@ def who():
 """
 
 
-@pytest.mark.parametrize("urls", ["redis", "sqlite"], indirect=True)
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+@pytest.mark.parametrize(
+    ("urls", "pool"), [("redis", "prefork"), ("sqlite", "threads")], indirect=["urls"]
+)
 def test_the_result_of_what_was_given_away_is_refused(make_project, urls, pool):
     """The stopped worker goes on and ends its task before the one that got it next does."""
     project = make_project(

@@ -42,6 +42,16 @@ STOP_CONDITIONS = {CLOSE, TERMINATE}
 
 CONNECTION_RETRY = "consumer: Connection to broker lost. Trying to re-establish the connection..."
 
+#: What a header of the wrong type, a missing or an impossible one raises.
+MESSAGE_FAULTS = (
+    LookupError,
+    TypeError,
+    ValueError,
+    ArithmeticError,
+    AttributeError,
+    RecursionError,
+)
+
 
 class Consumer(Connecting, UnfitMessages, HeldRequests):
     """Consumes task messages.
@@ -352,7 +362,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
                 return self.on_invalid_task(payload, message, exc)
             except DecodeError as exc:
                 return self.on_decode_error(message, exc)
-            except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            except MESSAGE_FAULTS as exc:
                 # A header of the wrong type or a missing one: the message's fault, unless a
                 # connection error, which is an OSError, says otherwise.
                 logger.debug("Message could not be handled", exc_info=True)

@@ -111,20 +111,26 @@ class UnfitMessages:
                 logger.debug("The message has no id either: %r", decode_error)
         self._keep(message, NotRegistered(name))
         message.reject_log_error(logger, self.connection_errors)
-        if isinstance(task_id, str):
-            # The caller learns of it, and a chord does not wait for ever.
-            request = self._context_of(message, headers)
-            self.app.backend.mark_as_failure(
-                task_id,
-                NotRegistered(name),
-                request=request,
-                store_result=not headers.get("ignore_result"),
-            )
-            if self.event_dispatcher is not None:
-                self.event_dispatcher.send(
-                    "task-failed", uuid=task_id, exception=f"NotRegistered({name!r})"
-                )
+        if task_id and isinstance(task_id, str):
+            try:
+                self._fail_unknown(message, headers, name, task_id)
+            except Exception as error:
+                # The message may be nonsense in more than its name.
+                logger.error("Could not store that %s[%s] failed: %r", name, task_id, error)
         signals.task_unknown.send(sender=self, message=message, exc=exc, name=name, id=task_id)
+
+    def _fail_unknown(self, message: Any, headers: dict[str, Any], name: Any, task_id: str) -> None:
+        """Store a failure: the caller learns of it, and a chord does not wait for ever."""
+        self.app.backend.mark_as_failure(
+            task_id,
+            NotRegistered(name),
+            request=self._context_of(message, headers),
+            store_result=not headers.get("ignore_result"),
+        )
+        if self.event_dispatcher is not None:
+            self.event_dispatcher.send(
+                "task-failed", uuid=task_id, exception=f"NotRegistered({name!r})"
+            )
 
     def _context_of(self, message: Any, headers: dict[str, Any]) -> Any:
         embed: dict[str, Any] = {}
