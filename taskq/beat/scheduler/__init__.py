@@ -22,6 +22,7 @@ from taskq.beat.scheduler.handover import Heir
 from taskq.beat.scheduler.heap import DEFAULT_MAX_INTERVAL, event_t
 from taskq.beat.scheduler.sending import EntrySender
 from taskq.utils.log import get_logger
+from taskq.utils.time import humanize_seconds
 
 __all__ = ("DEFAULT_MAX_INTERVAL", "BrokerUnreachable", "Scheduler", "SchedulingError", "event_t")
 
@@ -118,8 +119,6 @@ class Scheduler(EntrySender, Heir):
 
     def _run(self, event: event_t, delay: float) -> float:
         """Send an entry that was popped from the heap, and put it back where it belongs next."""
-        heap = self._heap
-        assert heap is not None
         entry = event.entry
         try:
             if self._holds.skips(entry):
@@ -133,26 +132,42 @@ class Scheduler(EntrySender, Heir):
             self._put_back(entry)
             pause = self._broker_is_away(exc)
             # Others first, in case it is the fault of this one.
-            again = event_t(self._when(entry, pause), event.priority, entry)
-            heapq.heappush(heap, again)
+            self._push(entry, pause, event.priority)
             return pause
         except Fenced:
             self._put_back(entry)
-            heapq.heappush(heap, event)
+            self._push(entry, 0, event.priority)
             self.ledger.deposed()
             return 0
         except Exception as exc:
             # Of a schedule or an entry of somebody else's making: the others go on.
-            self._is_due_failed(entry, exc)
-            again = event_t(self._when(entry, self.max_interval), event.priority, entry)
-            heapq.heappush(heap, again)
+            self._failed(entry, exc)
+            self._push(entry, self.max_interval, event.priority)
             return 0
         if self._catches_up(entry) or is_interval(next_entry):
             # Due a full interval after the time it was due at, not after it was sent.
-            heapq.heappush(heap, event_t(*self._place(next_entry)))
+            self._push_event(event_t(*self._place(next_entry)))
         else:
-            heapq.heappush(heap, event_t(self._when(next_entry, delay), event.priority, next_entry))
+            self._push(next_entry, delay, event.priority)
         return 0
+
+    def _push(self, entry: Any, seconds: float, priority: int) -> None:
+        """Have an entry looked at in so many seconds."""
+        self._push_event(event_t(self._when(entry, seconds), priority, entry))
+
+    def _push_event(self, event: event_t) -> None:
+        # None if the entries were changed while one was sent: then all are put there anew.
+        if self._heap is not None:
+            heapq.heappush(self._heap, event)
+
+    def _failed(self, entry: Any, exc: BaseException) -> None:
+        logger.error(
+            "beat: periodic task %s failed, trying again in %s: %r",
+            entry.name,
+            humanize_seconds(self.max_interval),
+            exc,
+            exc_info=exc,
+        )
 
     def _send(self, entry: Any, next_entry: Any) -> None:
         if self.ledger is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from taskq import TaskQ
 from taskq.beat import Scheduler
 from taskq.schedules import crontab
-from tests.unit.beat.beat_support import ago, sent
+from tests.unit.beat.beat_support import ago
 
 NewApp = Callable[..., TaskQ]
 
@@ -20,9 +21,15 @@ HEAP_POP = 4 * MANY.bit_length()
 CALLS_PER_MONTH = 4
 
 
+class Silent(Scheduler):
+    """Does not send: what that costs is up to the broker."""
+
+    def apply_entry(self, entry: Any, producer: Any = None) -> None: ...
+
+
 def scheduler_with(app: TaskQ, entries: int) -> Scheduler:
     """Return a scheduler of yearly tasks, one of which is due."""
-    scheduler = Scheduler(app)
+    scheduler = Silent(app)
     yearly = crontab(0, 0, day_of_month=1, month_of_year=1, app=app)
     scheduler.schedule.update(
         {
@@ -44,11 +51,14 @@ def calls_of(work: Callable[[], Any]) -> int:
         nonlocal count
         count += event in ("call", "c_call")
 
+    # What others have called when garbage is collected is not counted.
+    gc.disable()
     sys.setprofile(note)
     try:
         work()
     finally:
         sys.setprofile(None)
+        gc.enable()
     return count
 
 
@@ -59,7 +69,7 @@ def test_a_tick_costs_what_a_heap_pop_costs(new_app: NewApp) -> None:
         scheduler = scheduler_with(app, entries)
         scheduler.producer
         busy[entries] = calls_of(scheduler.tick)
-        assert len(sent(app)) == 1
+        assert scheduler.schedule["due"].total_run_count == 1
         idle[entries] = calls_of(scheduler.tick)
     assert idle[MANY] == idle[1]
     assert busy[MANY] - busy[1] <= HEAP_POP
