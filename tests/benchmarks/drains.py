@@ -61,9 +61,10 @@ def scale(make: Callable[[], Side]) -> Figures:
 
     - make: makes a side with empty queues.
     """
-    small = cost(make())
+    side = make()
+    small = cost(side)
     queues, tasks = 200, 10_000
-    names = ",".join(["bench-taskq", *(f"bench-taskq-{number}" for number in range(queues))])
+    names = ",".join([side.queue, *(f"{side.queue}-{number}" for number in range(queues))])
     return {
         "children": cost(make(), children=24) / small,
         "workers": cost(make(), children=2, number=8) / small,

@@ -1,7 +1,9 @@
 """Other task queues on Redis, at the settings that are best for tasks that do nothing.
 
 Each runs two processes, as taskq and Celery do beside them. They are installed with
-``pip install dramatiq[redis] huey taskiq taskiq-redis uvloop saq arq rq``.
+``pip install dramatiq[redis] huey taskiq taskiq-redis uvloop saq arq rq``. Some of them bring
+hiredis along, which would change what Celery is compared at: `BENCH_PEERS` names a folder that
+only they see, made with ``pip install --target FOLDER hiredis``.
 """
 
 from __future__ import annotations
@@ -67,7 +69,7 @@ def _environment(it: Side) -> dict[str, str]:
         **clean_environment(),
         "PEER": it.package,
         "PEER_URL": it.broker,
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE), os.environ.get("BENCH_PEERS")))),
     }
 
 

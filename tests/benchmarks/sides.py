@@ -39,6 +39,11 @@ class Side:
     options: dict[str, str] = field(default_factory=dict)
 
     @property
+    def queue(self) -> str:
+        """Name of the queue; brokers may be shared with another run."""
+        return f"bench-{self.package}-{os.getpid()}"
+
+    @property
     def environment(self) -> dict[str, str]:
         """The environment of this side's processes."""
         return {
@@ -46,7 +51,7 @@ class Side:
             "BENCH_PACKAGE": self.package,
             "BENCH_BROKER": self.broker,
             "BENCH_BACKEND": self.backend,
-            "BENCH_QUEUE": f"bench-{self.package}",
+            "BENCH_QUEUE": self.queue,
             "PYTHONPATH": f"{HERE}:{HERE.parent.parent}",
             **self.options,
         }
@@ -62,15 +67,22 @@ class Side:
     def client(self, function: str, **arguments: Any) -> Any:
         """Run a function of `benchclient` in a process of its own; return what it returns."""
         command = [sys.executable, str(HERE / "benchclient.py"), function, json.dumps(arguments)]
-        done = subprocess.run(
-            command, env=self.environment, check=True, stdout=subprocess.PIPE, timeout=PATIENCE
-        )
+        with open(self.path("client.log"), "ab") as log:
+            done = subprocess.run(
+                command,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                timeout=PATIENCE,
+            )
+        if done.returncode:
+            text = Path(self.path("client.log")).read_text()
+            raise RuntimeError(f"{function} of {self.package} failed:\n{text[-3000:]}")
         return json.loads(done.stdout)
 
     def fill(self, task: str, count: int, **arguments: Any) -> None:
         """Put messages into this side's queue; taskq does it for both."""
-        environment = {"BENCH_QUEUE": self.environment["BENCH_QUEUE"]}
-        filler = replace(self, package="taskq").with_options(**environment)
+        filler = replace(self, package="taskq").with_options(BENCH_QUEUE=self.queue)
         filler.client("fill", task=task, count=count, **arguments)
 
     @contextmanager

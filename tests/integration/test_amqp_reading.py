@@ -1,7 +1,8 @@
-"""AMQP in an event loop: frames are read ahead, and none is left lying."""
+"""AMQP in an event loop: frames are read ahead and acknowledgements held, and none is left."""
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
@@ -79,3 +80,50 @@ def test_large_messages_arrive_whole(amqp_url, queue, size):
     publish(amqp_url, queue, 20, size)
     numbers, _ = receive(amqp_url, queue, 20, prefetch=3)
     assert numbers == list(range(20))
+
+
+def test_acknowledgements_of_a_turn_are_one_write(amqp_url, queue):
+    publish(amqp_url, queue, 300)
+    hub, messages = Hub(), []
+    with Connection(amqp_url) as connection:
+        channel = connection.default_channel
+        connection.register_with_event_loop(hub)
+        transport = connection.connection.transport
+        writes, write = [], transport._write
+        with Consumer(channel, [queue(channel)], on_message=messages.append):
+            transport._write = lambda data: writes.append(len(data)) or write(data)
+            loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
+            while len(messages) < 300:
+                assert time.monotonic() < deadline
+                next(loop)
+            for message in messages[:200]:
+                message.ack()
+            assert writes == []
+            channel.write_acks()
+            assert len(writes) == 1
+            for message in messages[200:299]:
+                message.ack()
+            next(loop)  # the turn writes by itself
+            assert len(writes) == 2
+            messages[299].ack()
+            # Whatever else is written goes behind them.
+            assert queue(channel).queue_declare(passive=True).message_count == 0
+            loop.close()
+            hub.close()
+    with Connection(amqp_url) as connection:
+        # Nothing came back when the connection was closed.
+        assert queue(connection.default_channel).get() is None
+
+
+def test_other_threads_acknowledge_at_once(amqp_url, queue):
+    publish(amqp_url, queue, 1)
+    hub = Hub()
+    with Connection(amqp_url) as connection:
+        connection.register_with_event_loop(hub)
+        message = queue(connection.default_channel).get()
+        transport = connection.connection.transport
+        thread = threading.Thread(target=message.ack)
+        thread.start()
+        thread.join()
+        assert transport._held == []
+        hub.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from kombu.common import QoS, ignore_errors
@@ -80,7 +81,7 @@ class Tasks(bootsteps.StartStopStep):
         channel = c.task_consumer.channel
         flush = getattr(channel, "flush", None)
         if flush is None:
-            c.pool.before_dispatch = None
+            c.pool.before_dispatch = _writing_acks(c, channel)
             return
 
         def before_dispatch() -> None:
@@ -152,3 +153,19 @@ def _uses_quorum_queues(app: Any) -> bool:
         (queue.queue_arguments or {}).get("x-queue-type") == "quorum"
         for queue in app.amqp.queues.consume_from.values()
     )
+
+
+def _writing_acks(c: Any, channel: Any) -> Callable[[], None] | None:
+    """Return what writes the acknowledgements that an AMQP channel holds; None if it holds none."""
+    write_acks = getattr(channel, "write_acks", None)
+    if write_acks is None:
+        return None
+
+    def before_dispatch() -> None:
+        try:
+            write_acks()
+        except c.connection_errors as exc:
+            # As with any acknowledgement that is lost: `EarlyAcks` knows the message again.
+            logger.critical("Couldn't write acknowledgements, reason: %r", exc, exc_info=True)
+
+    return before_dispatch
