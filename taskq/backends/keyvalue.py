@@ -130,17 +130,24 @@ class BaseKeyValueStoreBackend(Backend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(
-            result=result, state=state, traceback=traceback, request=request
-        )
-        meta["task_id"] = bytes_to_str(task_id)
+        encoded = self._encoded_meta(task_id, result, state, traceback, request)
         key = self.get_key_for_task(task_id)
         # A stored SUCCESS stays: a redelivered task may end otherwise the second time.
         stored = self.get(key)
         if stored and self.decode(stored)["status"] == states.SUCCESS:
             return result
-        self._set_with_state(key, self.encode(meta), state)
+        self._set_with_state(key, encoded, state)
         return result
+
+    def _encoded_meta(
+        self, task_id: str, result: Any, state: str, traceback: Any, request: Any
+    ) -> Any:
+        """Return what is stored of a task in a state."""
+        meta = self._get_result_meta(
+            result=result, state=state, traceback=traceback, request=request
+        )
+        meta["task_id"] = bytes_to_str(task_id)
+        return self.encode(meta)
 
     def _forget(self, task_id: str) -> None:
         self.delete(self.get_key_for_task(task_id))

@@ -8,47 +8,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from taskq.canvas.chord_parts import (
+    BODY_OPTIONS,
+    body_with,
+    final_tasks,
+    freeze_body,
+    header_of,
+    tasks_in,
+)
 from taskq.canvas.group import group
 from taskq.canvas.kinds import is_chain, is_chord, is_group, register_type
-from taskq.canvas.planning import needs_join, root_result
+from taskq.canvas.planning import root_result
 from taskq.canvas.signature import Signature, maybe_signature, plain
 from taskq.result import allow_join_result
-from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
 
 __all__ = ("_chord", "chord")
 
 #: Keyword arguments of the signature that belong to the chord; others go to the header's tasks.
 PARTS = ("header", "body", "kwargs")
-
-#: Options that say when and how the header is sent, and are not the body's.
-HEADER_OPTIONS = frozenset(
-    (
-        "countdown",
-        "eta",
-        "parent_id",
-        "producer",
-        "publisher",
-        "connection",
-        "router",
-        "add_to_parent",
-    )
-)
-
-#: Options that are the body's alone.
-BODY_OPTIONS = frozenset(
-    (
-        "link",
-        "link_error",
-        "chain",
-        "chord",
-        "group_id",
-        "group_index",
-    )
-)
-
-#: Options that say how a header is polled where the backend can't count.
-POLLING_OPTIONS = frozenset(("interval", "max_retries"))
 
 
 @register_type("chord")
@@ -76,7 +54,7 @@ class _chord(Signature):
         """Return the chord that a dict describes."""
         given = d["kwargs"]
         body = maybe_signature(given.get("body"), app=app, clone=True)
-        new = _chord(_header_of(given["header"], app), body)
+        new = _chord(header_of(given["header"], app), body)
         return new._as_described(d, app, "header", "body")
 
     @classmethod
@@ -100,7 +78,7 @@ class _chord(Signature):
         **options: Any,
     ) -> None:
         own = dict(kwargs) if kwargs else {"kwargs": {}}
-        own["header"] = _header_of(header, app)
+        own["header"] = header_of(header, app)
         own["body"] = maybe_signature(body, app=app)
         super().__init__(task, args or (), own, app=app, **options)
         self["subtask_type"] = "chord"
@@ -117,7 +95,7 @@ class _chord(Signature):
     def tasks(self) -> Any:
         """The tasks that the body waits for: a list of signatures, or a group."""
         if self.sealed:
-            self.tasks = _header_of(self.header, self._app)
+            self.tasks = header_of(self.header, self._app)
         return self.header
 
     @tasks.setter
@@ -130,7 +108,7 @@ class _chord(Signature):
     def clone(self, *args: Any, **kwargs: Any) -> Any:
         """Return a copy with copies of header and body; parameters as of `Signature.clone`."""
         copy = self._cloned(type(self), *args, **kwargs)
-        copy.header = _header_of(self.header, self._app)
+        copy.header = header_of(self.header, self._app)
         copy.body = maybe_signature(self.body, clone=True)
         return copy
 
@@ -149,7 +127,7 @@ class _chord(Signature):
 
     def members(self) -> Iterator[Any]:
         """Return the tasks of the header, then the body."""
-        yield from _tasks_in(self.header)
+        yield from tasks_in(self.header)
         if self.body is not None:
             yield self.body
 
@@ -192,7 +170,7 @@ class _chord(Signature):
         if not task_id and not is_group(self.header) and not body.id:
             # Set by the user, who means the result; once frozen, it is the id of the header.
             task_id, header_id = header_id, None
-        body = _body_with(body, options)
+        body = body_with(body, options)
         options = {key: value for key, value in options.items() if key not in BODY_OPTIONS}
         if self.app.conf.task_always_eager:
             with allow_join_result():
@@ -268,7 +246,7 @@ class _chord(Signature):
         root_id, parent_id = options.get("root_id"), options.get("parent_id")
         header = header.clone()
         header_id = header.id or header.new_id()
-        body_result = _freeze_body(body, task_id, header_id, root_id)
+        body_result = freeze_body(body, task_id, header_id, root_id)
         size = final_tasks(header)
         if size != header.size:
             # A store that counts would take the number of results for that of the tasks.
@@ -348,7 +326,7 @@ class _chord(Signature):
         body = maybe_signature(body if body is not None else self.body, app=self._app)
         if body is None:
             raise TypeError(f"Cannot apply {self!r}: give the chord a body")
-        body = _body_with(body, options)
+        body = body_with(body, options)
         shared = {key: value for key, value in options.items() if key not in BODY_OPTIONS}
         args, kwargs = self._arguments(args, kwargs)
         header_result = self._header_group().apply(args, kwargs, **shared)
@@ -389,7 +367,7 @@ class _chord(Signature):
         visited = visitor.on_chord_header_start(self, **headers) if visitor is not None else None
         headers = self._stamp_headers(visited, append_stamps, False, **headers)
         self.stamp_links(visitor, append_stamps, **headers)
-        for task in _tasks_in(self.tasks):
+        for task in tasks_in(self.tasks):
             task.stamp(visitor, append_stamps, **headers)
         if visitor is not None:
             visitor.on_chord_header_end(self, **headers)
@@ -401,7 +379,7 @@ class _chord(Signature):
 
     def _own_tasks(self) -> Any:
         """Return the tasks of the header, as signatures that may be changed."""
-        tasks = _tasks_in(self.tasks)
+        tasks = tasks_in(self.tasks)
         if not all(isinstance(task, Signature) for task in tasks):
             self.tasks = tasks = [maybe_signature(task) for task in tasks]
         return tasks
@@ -433,75 +411,3 @@ def _call_of(body: Any, header: Any) -> str:
     if body.get("subtask_type"):
         return f"{body!r}({header!r})"
     return str(body.reprcall(header))
-
-
-def _header_of(header: Any, app: Any = None) -> Any:
-    """Return what a chord keeps of a header: a list of signatures, or a group that is frozen."""
-    if isinstance(header, dict):
-        header = maybe_signature(header, app=app)
-        if is_group(header):
-            return header.clone() if header.id else header.tasks
-        if is_chain(header):
-            return [step.clone() for step in header.tasks]
-        return [header.clone()]
-    tasks = header if is_list(header) else [header]
-    if isinstance(tasks, (list, tuple)):
-        return [maybe_signature(task, app=app, clone=True) for task in tasks]
-    return regen(maybe_signature(task, app=app, clone=True) for task in tasks)
-
-
-def _tasks_in(header: Any) -> Any:
-    """Return the tasks of a header, which is a list or a group."""
-    return header.tasks if is_group(header) else header
-
-
-def _body_with(body: Any, options: dict[str, Any]) -> Any:
-    """Return a copy of a body with the options of its chord that concern it."""
-    links = {key: options.get(key) for key in ("link", "link_error")}
-    others = {
-        key: value
-        for key, value in options.items()
-        if key not in HEADER_OPTIONS and key not in POLLING_OPTIONS and key not in links
-    }
-    body = body.clone(**others)
-    for callback in maybe_list(links["link"]) or ():
-        body.link(maybe_signature(callback, clone=True))
-    for errback in maybe_list(links["link_error"]) or ():
-        body.link_error(maybe_signature(errback, clone=True))
-    return body
-
-
-def _freeze_body(body: Any, task_id: str | None, header_id: str, root_id: str | None) -> Any:
-    """Give a body its ids; return its result handle.
-
-    It is in the group its options say, else, for all to see, in that of the header. The tasks of
-    a group are in that group.
-    """
-    options = body.options
-    group_id = options.get("group_id")
-    if group_id is None and not needs_join(body):
-        group_id = header_id
-    return body.freeze(
-        task_id,
-        group_id=group_id,
-        chord=options.get("chord"),
-        root_id=root_id,
-        group_index=options.get("group_index"),
-    )
-
-
-def final_tasks(sig: Any) -> int:
-    """Return how many tasks count for a chord that has `sig`, or each of a list, in its header."""
-    total = 0
-    todo = list(sig) if isinstance(sig, (list, tuple)) else [sig]
-    while todo:
-        sig = maybe_signature(todo.pop())
-        if is_group(sig):
-            todo.extend(sig.tasks)
-        elif is_chain(sig):
-            todo.extend(sig.tasks[-1:])
-        elif is_chord(sig):
-            todo.append(sig.body)
-        else:
-            total += 1
-    return total

@@ -100,6 +100,8 @@ class group(Signature):  # noqa: N801 - the public name
             raise TypeError("Cannot add link to group: do that on individual tasks")
         app = self.app
         options = {**self["options"], **options}
+        # The body of a chord in a group has this among its options.
+        add_to_parent = options.pop("add_to_parent", True) and add_to_parent
         following = options.pop("chain", None)
         if following:
             return self._apply_followed(list(following), args, kwargs, producer, options)

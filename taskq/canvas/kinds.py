@@ -16,7 +16,9 @@ __all__ = (
     "is_empty_group",
     "is_group",
     "maybe_unroll_group",
+    "register_simple",
     "register_type",
+    "simple_signature",
 )
 
 SignatureClass = TypeVar("SignatureClass", bound=type)
@@ -27,10 +29,17 @@ class AnySignature(dict[str, Any]):
 
     #: The call of `composing.fold` that may change this signature instead of a copy.
     owner: object | None = None
+    #: The app and the task it was made with, if it was.
+    _app: Any = None
+    _type: Any = None
+    #: Method of every signature that returns a copy; see `taskq.canvas.copying`.
+    clone: Any
 
 
 #: Class of the signatures with a given `subtask_type`.
 TYPES: dict[str, Any] = {}
+#: Class of the signatures that are of no kind: one, once its module is imported.
+_simple: list[Any] = []
 
 
 def register_type(name: str) -> Callable[[SignatureClass], SignatureClass]:
@@ -41,6 +50,17 @@ def register_type(name: str) -> Callable[[SignatureClass], SignatureClass]:
         return cls
 
     return register
+
+
+def register_simple(cls: SignatureClass) -> SignatureClass:
+    """Make a class the one of signatures of a single call, which are of no kind; a decorator."""
+    _simple.append(cls)
+    return cls
+
+
+def simple_signature() -> Any:
+    """Return the class of signatures of a single call."""
+    return _simple[-1]
 
 
 def is_chain(sig: Any) -> bool:

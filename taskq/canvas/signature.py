@@ -7,20 +7,19 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 from taskq._state import get_current_app
 from taskq.canvas.composing import compose
-from taskq.canvas.kinds import TYPES, AnySignature, register_type
-from taskq.canvas.stamping import merge_headers
-from taskq.utils.functional import maybe_list
+from taskq.canvas.copying import Copied
+from taskq.canvas.kinds import TYPES, register_simple, register_type
+from taskq.canvas.linking import Linked
+from taskq.canvas.making import maybe_signature, maybe_subtask, plain, signature, subtask
 from taskq.utils.inthread import call_in_thread
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
 
 __all__ = ("Signature", "maybe_signature", "maybe_subtask", "plain", "signature", "subtask")
-
-SignatureType = TypeVar("SignatureType", bound="Signature")
 
 #: Options that are signatures, or lists of them, which travel in the message.
 EMBEDDED = frozenset(("chain", "chord", "link", "link_error"))
@@ -36,7 +35,8 @@ DEFAULTS: dict[str, Any] = {
 }
 
 
-class Signature(AnySignature):
+@register_simple
+class Signature(Copied, Linked):
     """The arguments and options of one call of a task.
 
     It can be called, sent, linked to others, combined with ``|`` and put into messages, where it
@@ -54,12 +54,6 @@ class Signature(AnySignature):
     """
 
     TYPES: ClassVar[dict[str, Any]] = TYPES
-
-    #: Options that keep their first value when others are merged into them.
-    _IMMUTABLE_OPTIONS: ClassVar[set[str]] = {"group_id", "stamped_headers"}
-
-    _app: Any = None
-    _type: Any = None
 
     id = getitem_property("options.task_id", "Id of the call, once there is one.")
     parent_id = getitem_property("options.parent_id", "Id of the task that sends it.")
@@ -218,90 +212,6 @@ class Signature(AnySignature):
             app.control.election(task_id, "task", elected, connection=producer.connection)
             return self.AsyncResult(task_id)
 
-    # -- copies -------------------------------------------------------------------------
-
-    def _merge(
-        self, args: Any = None, kwargs: Any = None, options: Any = None, force: bool = False
-    ) -> tuple[Any, dict[str, Any], dict[str, Any]]:
-        """Return arguments and options with others merged in; `force`: even if immutable."""
-        own_options = self["options"]
-        merged = dict(own_options)
-        if options:
-            fixed = self._IMMUTABLE_OPTIONS
-            for key, value in options.items():
-                if key not in fixed or key not in own_options:
-                    merged[key] = value
-        if self["immutable"] and not force:
-            return self["args"], self["kwargs"], merged
-        return (
-            (*args, *self["args"]) if args else self["args"],
-            {**self["kwargs"], **kwargs} if kwargs else self["kwargs"],
-            merged,
-        )
-
-    def clone(self, args: Any = None, kwargs: Any = None, **opts: Any) -> Any:
-        """Return a copy with further arguments and options, as for `apply_async`."""
-        # Maps and chunks become plain calls, which work the same.
-        return self._cloned(Signature, args, kwargs, **opts)
-
-    partial = clone
-
-    def _cloned(
-        self, cls: type[SignatureType], args: Any = None, kwargs: Any = None, **opts: Any
-    ) -> SignatureType:
-        """Return a copy of this class, with its own arguments and options."""
-        if args or kwargs or opts:
-            args, kwargs, options = self._merge(args, kwargs, opts)
-        else:
-            args, kwargs, options = self["args"], self["kwargs"], self["options"]
-        copy = dict.__new__(cls)
-        copy.update(self)
-        copy["args"] = args if args.__class__ is tuple else tuple(args)
-        copy["kwargs"] = dict(kwargs)
-        copy["options"] = copied_options(options)
-        if self._app is not None:
-            copy._app = self._app
-        if self._type is not None:
-            copy._type = self._type
-        return copy
-
-    def _as_described(self, d: Mapping[str, Any], app: Any, *parts: str) -> Any:
-        """Take over what a dict says besides the signatures in `parts`. Returns the signature."""
-        if app is not None:
-            self._app = app
-        own = self["kwargs"]
-        self.update({key: value for key, value in d.items() if key != "kwargs"})
-        self["args"] = tuple(d.get("args") or ())
-        self["options"] = copied_options(d.get("options") or {})
-        self["kwargs"] = {**d["kwargs"], **{part: own[part] for part in parts}}
-        return self
-
-    def _partial_arguments(
-        self, args: Any, kwargs: Any, *parts: str
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """Return the arguments that a workflow passes on, given these besides its own.
-
-        Parameters:
-            args: positional arguments.
-            kwargs: keyword arguments.
-            parts: names of keyword arguments that belong to the workflow itself.
-        """
-        own = {key: value for key, value in self["kwargs"].items() if key not in parts}
-        if self["immutable"]:
-            return tuple(self["args"]), own
-        return (*(args or ()), *self["args"]), {**own, **(kwargs or {})}
-
-    def replace(self, args: Any = None, kwargs: Any = None, options: Any = None) -> Any:
-        """Return a copy with other arguments or options instead of these."""
-        copy = self.clone()
-        if args is not None:
-            copy["args"] = args
-        if kwargs is not None:
-            copy["kwargs"] = kwargs
-        if options is not None:
-            copy["options"] = options
-        return copy
-
     # Celery's copies are plain dicts, and pickles and deep copies of options rely on nothing more.
     def __deepcopy__(self, memo: Any) -> Any:
         copy = self.clone()
@@ -368,90 +278,6 @@ class Signature(AnySignature):
 
     _freeze = freeze
 
-    # -- links --------------------------------------------------------------------------
-
-    def _with_list_option(self, key: str) -> list[Any]:
-        items = self["options"].setdefault(key, [])
-        if not isinstance(items, list):
-            items = self["options"][key] = maybe_list(items)
-        return items  # type: ignore[no-any-return]
-
-    def append_to_list_option(self, key: str, value: Any) -> Any:
-        """Add a value to an option that is a list, unless it is there. Returns the value."""
-        items = self._with_list_option(key)
-        if value not in items:
-            items.append(value)
-        return value
-
-    def extend_list_option(self, key: str, value: Any) -> None:
-        """Add a value, or each of a list of values, to an option that is a list."""
-        self._with_list_option(key).extend(maybe_list(value))
-
-    def link(self, callback: Any) -> Any:
-        """Have a signature called with the result when the task succeeds. Returns `callback`."""
-        return self.append_to_list_option("link", callback)
-
-    def link_error(self, errback: Any) -> Any:
-        """Have a signature called when the task fails. Returns `errback`."""
-        return self.append_to_list_option("link_error", errback)
-
-    def on_error(self, errback: Any) -> Any:
-        """Do as `link_error`; returns the signature, to go on with."""
-        self.link_error(errback)
-        return self
-
-    def flatten_links(self) -> list[Any]:
-        """Return this signature and all that are linked to it, directly or not."""
-        found = [self]
-        for callback in maybe_list(self["options"].get("link")) or ():
-            found.extend(maybe_signature(callback, app=self._app).flatten_links())
-        return found
-
-    # -- stamps -------------------------------------------------------------------------
-
-    def stamp(self, visitor: Any = None, append_stamps: bool = False, **headers: Any) -> Any:
-        """Stamp the call, and all that are linked to it.
-
-        Parameters:
-            visitor: a `StampingVisitor`, which is asked for the stamps.
-            append_stamps: keep the values of stamps that are there, in a list with the new ones.
-            headers: the stamps, or headers for the visitor.
-
-        Returns the signature.
-        """
-        self.stamp_links(visitor, append_stamps, **headers)
-        visited = visitor.on_signature(self, **headers) if visitor is not None else None
-        return self.set(**self._stamp_headers(visited, append_stamps, **headers))
-
-    def _stamp_headers(
-        self,
-        visitor_headers: Mapping[str, Any] | None = None,
-        append_stamps: bool = False,
-        self_headers: bool = True,
-        **headers: Any,
-    ) -> dict[str, Any]:
-        """Return the headers to set, those of this signature among them if `self_headers`."""
-        own = self["options"] if self_headers else {}
-        return merge_headers(own, visitor_headers, headers, append_stamps=append_stamps)
-
-    def stamp_links(self, visitor: Any, append_stamps: bool = False, **headers: Any) -> None:
-        """Stamp what is linked to the call, as `stamp` does."""
-        options = self["options"]
-        hooks = {
-            "link": getattr(visitor, "on_callback", None),
-            "link_error": getattr(visitor, "on_errback", None),
-        }
-        for key, hook in hooks.items():
-            if not options.get(key):
-                continue
-            # The links may be shared with other calls, which are not to be stamped.
-            links = [maybe_signature(link, clone=True) for link in maybe_list(options[key])]
-            for linked in links:
-                visited = hook(linked, **headers) if hook is not None else None
-                linked_headers = linked._stamp_headers(visited, append_stamps, False, **headers)
-                linked.stamp(visitor, append_stamps, **linked_headers)
-            options[key] = links
-
     # -- combining and showing ----------------------------------------------------------
 
     def __or__(self, other: Any) -> Any:
@@ -516,94 +342,3 @@ class Signature(AnySignature):
     def members(self) -> Iterator[Any]:
         """Return the signatures this one is made of; none for a single call."""
         return iter(())
-
-
-def copied_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of options that shares no list with them.
-
-    The body of a chord, which each task of the header has, stays shared: nobody changes it.
-    """
-    copy = dict(options)
-    for key, value in copy.items():
-        if value.__class__ is list:
-            copy[key] = [item.clone() if isinstance(item, Signature) else item for item in value]
-    return copy
-
-
-def signature(varies: Any, *args: Any, **kwargs: Any) -> Any:
-    """Return a signature: of a task or its name, from a dict, or a copy of a signature.
-
-    Parameters:
-        varies: the task, its name, a dict, or a signature.
-        args: of `Signature`, if `varies` is a task or a name.
-        kwargs: of `Signature`; otherwise only ``app`` counts, for all parts of the signature.
-    """
-    if not isinstance(varies, dict):
-        return Signature(varies, *args, **kwargs)
-    app = kwargs.get("app")
-    if isinstance(varies, Signature) and (app is None or app is varies._app):
-        return varies.clone()
-    return Signature.from_dict(varies, app=app)
-
-
-subtask = signature
-
-
-def maybe_signature(d: Any, app: Any = None, clone: bool = False) -> Any:
-    """Return a signature if `d` is one or describes one; anything else, such as None, as it is.
-
-    Parameters:
-        d: what may be a signature.
-        app: app to send it with.
-        clone: return a copy of a signature.
-    """
-    if d is None:
-        return None
-    if isinstance(d, Signature):
-        if clone:
-            d = d.clone()
-    elif isinstance(d, dict):
-        d = Signature.from_dict(d)
-        if app is not None:
-            _adopt_parts(d, app)
-    else:
-        return d
-    if app is not None:
-        d._app = app
-    return d
-
-
-def _adopt_parts(sig: Any, app: Any) -> None:
-    """Give the parts of a signature that came as plain dicts the app that it is to be sent with."""
-    kwargs = sig["kwargs"]
-    for name in ("tasks", "header", "body"):
-        part = kwargs.get(name)
-        if isinstance(part, dict):
-            kwargs[name] = maybe_signature(part, app=app)
-        elif isinstance(part, (list, tuple)):
-            kwargs[name] = [maybe_signature(item, app=app) for item in part]
-
-
-maybe_subtask = maybe_signature
-
-
-def plain(value: Any, *, only_signatures: bool = False) -> Any:
-    """Return a value with plain dicts, lists and tuples instead of signatures.
-
-    Parameters:
-        value: any value.
-        only_signatures: what is inside a plain dict is plain already, and left alone.
-
-    For serializers that know no subclasses of them (YAML's) or misread them (msgpack's, which asks
-    for the length of a group), and for pickles that are read where there is no taskq. JSON needs
-    none of this.
-    """
-    if isinstance(value, dict):
-        if only_signatures and value.__class__ is dict:
-            return value
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(plain(item, only_signatures=only_signatures) for item in value)
-    if isinstance(value, list):
-        return [plain(item, only_signatures=only_signatures) for item in value]
-    return value

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kombu.utils.encoding import bytes_to_str, ensure_bytes
+from kombu.utils.encoding import ensure_bytes
 from kombu.utils.functional import retry_over_time
 from kombu.utils.objects import cached_property
 from kombu.utils.url import maybe_sanitize_url
@@ -287,11 +287,7 @@ class RedisBackend(KeyValueStoreBackend):
     def _encoded_meta(
         self, task_id: str, result: Any, state: str, traceback: Any, request: Any
     ) -> bytes:
-        meta = self._get_result_meta(
-            result=result, state=state, traceback=traceback, request=request
-        )
-        meta["task_id"] = bytes_to_str(task_id)
-        return _checked(self.encode(meta))
+        return _checked(super()._encoded_meta(task_id, result, state, traceback, request))
 
     def _set_with_state(self, key: Any, value: Any, state: str) -> Any:
         """Store the meta of a task, unless it has succeeded already."""

@@ -121,12 +121,9 @@ class SQLiteBackend(KeyValueStoreBackend):
         request: Any = None,
         **kwargs: Any,
     ) -> Any:
-        meta = self._get_result_meta(
-            result=result, state=state, traceback=traceback, request=request
-        )
-        meta["task_id"] = bytes_to_str(task_id)
+        encoded = self._encoded_meta(task_id, result, state, traceback, request)
         key = self.get_key_for_task(task_id)
-        self._store.store_state(key, state, self.encode(meta), self._expires_in(state))
+        self._store.store_state(key, state, encoded, self._expires_in(state))
         return result
 
     def _expires_in(self, state: str) -> float | None:

@@ -229,7 +229,6 @@ def test_options_of_a_chord(app, s):
 def test_a_body_that_is_a_group_can_be_sent_after_a_header_in_a_group(app, s):
     group([s.a(1), chord([s.a(2)], group(s.t(), s.t()))]).apply_async()
     body = sent(app)[-1].embed["chord"]
-    assert "add_to_parent" not in body["options"]
     signature(body, app=app).apply_async(([3],))
     assert [message.task for message in sent(app)] == ["total", "total"]
 

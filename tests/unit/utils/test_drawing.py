@@ -110,7 +110,9 @@ def test_mermaid(awkward):
 
 def test_pictures_are_made_by_dot(awkward):
     if shutil.which("dot") is None:
-        pytest.skip("Graphviz is not installed")
+        with pytest.raises(ImproperlyConfigured, match="install Graphviz"):
+            render(awkward, "png")
+        return
     assert render(awkward, "png").startswith(b"\x89PNG")
     assert b"<svg" in render(awkward, "svg")
     done = subprocess.run(
