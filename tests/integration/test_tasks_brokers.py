@@ -18,7 +18,12 @@ CODE = """
 from taskq import Task
 from taskq.exceptions import Ignore, Reject, Retry, SoftTimeLimitExceeded
 
-app.conf.accept_content = ["json", "pickle", "yaml"]
+app.conf.accept_content = ["json", "pickle", "yaml", "spaced"]
+
+import json
+from kombu.serialization import register
+register("spaced", lambda value: "  " + json.dumps(value), json.loads,
+         content_type="application/x-spaced", content_encoding="utf-8")
 
 @app.task
 def add(x, y):
@@ -35,7 +40,7 @@ def late(self, how):
 
 class Steady(Task):
     name = "steady"
-    serializer = "yaml"
+    serializer = "spaced"
     priority = 5
     max_retries = 3
 

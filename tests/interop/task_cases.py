@@ -15,11 +15,12 @@ import sys
 import warnings
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any
+from typing import Any, Optional
 from zoneinfo import ZoneInfo
 
 from kombu import Exchange, Queue
 from kombu.serialization import enable_insecure_serializers
+from pydantic import BaseModel
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 CASES: dict[str, Callable[[Any], Any]] = {}
@@ -1062,6 +1063,61 @@ def replaced(L):
     for how in ("task", "chain", "group", "chord member", "return"):
         out.append([how, L.attempt(lambda how=how: L.outcome(rep.apply((how,))))])
     out.append(L.attempt(lambda: rep.add_to_chord(add.s())))
+    return out
+
+
+# -- models
+
+
+class Box(BaseModel):
+    """A model with a default and a check."""
+
+    size: int
+    label: str = "none"
+
+
+@case
+def models(L):
+    app = L.app(task_always_eager=True)
+
+    def grow(box: Box, by: int = 1) -> Box:
+        assert isinstance(box, Box)
+        return Box(size=box.size + by, label=box.label)
+
+    def maybe(box: Optional[Box] = None, other: Box | None = None) -> Optional[Box]:  # noqa: UP045
+        return Box(size=box.size) if box is not None else other
+
+    def wrong(box: Box) -> int:
+        return repr(box)
+
+    def union(box: Box | int, boxes: list[Box]) -> str:
+        return repr([box, boxes])
+
+    out = []
+    for options in (
+        {},
+        {"pydantic_strict": True},
+        {"pydantic_dump_kwargs": {"exclude": {"label"}}},
+    ):
+        made = [
+            app.task(name=f"{function.__name__}{len(out)}", pydantic=True, **options)(function)
+            for function in (grow, maybe, wrong, union)
+        ]
+        calls = [
+            (made[0], ({"size": 1},), {}),
+            (made[0], ({"size": "1", "label": "a"},), {"by": 2}),
+            (made[0], ({"label": "a"},), {}),
+            (made[0], (3,), {}),
+            (made[1], (), {}),
+            (made[1], ({"size": 2},), {"other": None}),
+            (made[1], (None,), {"other": {"size": 3}}),
+            (made[2], ({"size": 2},), {}),
+            (made[3], ({"size": 2}, [{"size": 3}]), {}),
+        ]
+        for task, args, kwargs in calls:
+            result = task.apply(args, kwargs)
+            value = result.result
+            out.append([task.name, result.state, type(value).__name__, str(value)])
     return out
 
 

@@ -19,8 +19,12 @@ EXC = __import__(type(app).__module__.partition(".")[0] + ".exceptions", fromlis
 SIG = __import__(type(app).__module__.partition(".")[0] + ".signals", fromlist=["x"])
 LOG = __import__(type(app).__module__.partition(".")[0] + ".utils.log", fromlist=["x"])
 PKG = __import__(type(app).__module__.partition(".")[0])
-app.conf.accept_content = ["json", "pickle", "yaml"]
+app.conf.accept_content = ["json", "pickle", "yaml", "spaced"]
 app.conf.result_extended = True
+
+from kombu.serialization import register
+register("spaced", lambda value: "  " + json.dumps(value), json.loads,
+         content_type="application/x-spaced", content_encoding="utf-8")
 logger = LOG.get_task_logger("mine")
 
 
@@ -290,6 +294,11 @@ def sleep(self, seconds):
     return "slept"
 
 
+@app.task(name="t.rated", rate_limit="10/s")
+def rated(n):
+    return n
+
+
 @app.task(name="t.huge")
 def huge(n):
     return ["x" * n]
@@ -297,7 +306,7 @@ def huge(n):
 
 class Klass(PKG.Task):
     name = "t.klass"
-    serializer = "yaml"
+    serializer = "spaced"
     max_retries = 2
 
     def run(self, x):
@@ -638,6 +647,44 @@ def by_name(p):
         finished(p.app.signature("t.add", (1, 1)).apply_async()),
         finished(p.add.s(1, 1).apply_async(priority=9)),
     ]
+
+
+@case
+def encodings(p):
+    return [
+        finished(p.add.apply_async((1, 2), **options))
+        for options in (
+            {"serializer": "yaml"},
+            {"serializer": "pickle"},
+            {"serializer": "spaced"},
+            {"compression": "gzip"},
+            {"compression": "bzip2", "serializer": "spaced"},
+            {"compression": "zlib", "serializer": "pickle"},
+        )
+    ]
+
+
+@case
+def maps(p):
+    pairs = [(number, number) for number in range(5)]
+    return [
+        p.add.chunks(pairs, 2).apply_async().get(timeout=20),
+        finished(p.add.starmap(pairs).apply_async()),
+        finished(p.total.map([[1, 2], [3]]).apply_async()),
+        finished(p.fail.map(["ok", "value"]).apply_async()),
+    ]
+
+
+@case
+def rates(p):
+    sent = time.monotonic()
+    results = [p.rated.delay(number) for number in range(4)]
+    seen = [finished(result) for result in results]
+    seen.append(time.monotonic() - sent >= 0.3)
+    for limit in ("20/m", 0, "x"):
+        replies = p.app.control.rate_limit("t.rated", limit, reply=True, timeout=10, limit=1)
+        seen.append([sorted(reply) for answer in replies for reply in answer.values()])
+    return seen
 
 
 UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
