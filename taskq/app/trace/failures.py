@@ -12,11 +12,16 @@ from kombu.utils.encoding import safe_repr, safe_str
 from taskq import signals
 from taskq.app.trace.outcome import RETRY
 from taskq.app.trace.policy import LOG_RETRY, get_log_policy, get_task_name
+from taskq.exceptions import BackendGetMetaError
+from taskq.states import READY_STATES
 from taskq.utils.coroutines import finished
 from taskq.utils.log import get_logger
 from taskq.utils.serialization import get_pickleable_etype, get_pickleable_exception
 
 logger = get_logger("celery.app.trace")
+
+#: Seconds until a retry that might end before its state is stored.
+_SOON = 1.0
 
 
 def get_actual_ignore_result(task: Any, req: Any) -> bool:
@@ -40,6 +45,22 @@ def traceback_clear(exc: BaseException | None = None) -> None:
 
 def _original(exc: Any) -> Any:
     return exc.exc if isinstance(exc, ExceptionWithTraceback) else exc
+
+
+def _has_ended(task: Any, req: Any, reason: Any) -> bool:
+    """Return whether a retry, which was sent already, has ended before its state is stored here.
+
+    That can only be one that was to run at once. Its end is not overwritten: callers would wait
+    for ever.
+    """
+    at_once = isinstance(reason.when, int | float) and reason.when <= _SOON
+    # Results that come as messages are read by whoever waits for them.
+    if not at_once or req.is_eager or not type(task.backend).persistent:
+        return False
+    try:
+        return task.backend.get_state(req.id) in READY_STATES
+    except (NotImplementedError, BackendGetMetaError):
+        return False
 
 
 class TraceInfo:
@@ -77,7 +98,7 @@ class TraceInfo:
         type_, _, tb = sys.exc_info()
         reason = self.retval
         einfo = ExceptionInfo((type_, reason, tb))
-        if store_errors:
+        if store_errors and not _has_ended(task, req, reason):
             task.backend.mark_as_retry(req.id, reason.exc, einfo.traceback, request=req)
         finished(task.on_retry(reason.exc, req.id, req.args, req.kwargs, einfo))
         if signals.task_retry.receivers:

@@ -6,6 +6,7 @@ import pytest
 from kombu.exceptions import EncodeError
 
 from taskq import TaskQ, chord, group, signals
+from taskq.app.trace import build_tracer
 
 
 @pytest.fixture
@@ -99,3 +100,25 @@ def test_an_error_while_sending_a_group_leaves_the_pool_usable(app, greet, limit
             broken.apply_async()
     greet.delay(2)
     group([greet.s(3), greet.s(4)]).apply_async()
+
+
+@pytest.mark.parametrize("ended", ["FAILURE", "SUCCESS", "REVOKED"])
+def test_a_retry_that_has_ended_already_keeps_its_end(app, ended):
+    @app.task(bind=True, name="hasty", shared=False)
+    def hasty(self):
+        raise self.retry(countdown=0)
+
+    def run_at_once(headers, **_):
+        result = "over" if ended == "SUCCESS" else ValueError("over")
+        app.backend.store_result(headers["id"], result, ended)
+
+    tracer = build_tracer("hasty", app.tasks["hasty"], app=app)
+    signals.after_task_publish.connect(run_at_once)
+    try:
+        returned = tracer("the-id", (), {}, {"id": "the-id", "delivery_info": {}})
+    finally:
+        signals.after_task_publish.disconnect(run_at_once)
+    assert returned.info.state == "RETRY"
+    assert app.AsyncResult("the-id").state == ended
+    tracer("other-id", (), {}, {"id": "other-id", "delivery_info": {}})
+    assert app.AsyncResult("other-id").state == "RETRY"
