@@ -56,7 +56,7 @@ def served(
     urls = Urls(request.param, url, "rpc://" if request.param == "amqp" else url)
     project = Project(directory, CODE, broker=urls.broker, backend=urls.backend)
     project.proj.app.finalize()
-    with project.worker("-P", "asyncio", "-c", "1000") as worker:
+    with project.worker("-P", "asyncio", "-c", "20000") as worker:
         yield project.proj, worker, urls
     project.close()
 

@@ -15,6 +15,24 @@ from tests.integration.project import Project, wait_until
 
 CODE = """
 import asyncio, threading
+from taskq import signals
+
+loops = []
+
+
+@signals.worker_process_init.connect
+async def opened(**kwargs):
+    loops.append(asyncio.get_running_loop())
+
+
+@signals.worker_process_shutdown.connect
+async def closed(**kwargs):
+    print(f"CLOSED {loops == [asyncio.get_running_loop()]}")
+
+
+@app.task(name="same_loop")
+async def same_loop():
+    return loops == [asyncio.get_running_loop()]
 
 
 @app.task(name="nap")
@@ -126,6 +144,7 @@ def test_warm_shutdown_finishes_what_runs_and_returns_the_rest(sqlite: Project) 
 
 def test_plain_functions_run_in_threads_and_coroutines_on_the_loop(sqlite: Project) -> None:
     with sqlite.worker("-P", "asyncio", "-c", "50") as worker:
+        assert sqlite.proj.same_loop.delay().get(timeout=20)
         names = {each.get(timeout=20) for each in [sqlite.proj.plain.delay(0.05) for _ in range(9)]}
         assert all(name.startswith("asyncio-functions") for name in names)
         assert sqlite.proj.thread.delay().get(timeout=20) == "asyncio-tasks"
@@ -135,7 +154,8 @@ def test_plain_functions_run_in_threads_and_coroutines_on_the_loop(sqlite: Proje
         lost.get(timeout=20, propagate=False)
         assert lost.state == "FAILURE"
         assert sqlite.proj.nap.delay(0, 1).get(timeout=20) == 1
-        assert worker.process.poll() is None
+        assert worker.stop() == 0
+        assert "CLOSED True" in worker.log
 
 
 def test_the_loop_of_the_standard_library(sqlite: Project) -> None:

@@ -10,7 +10,8 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +28,7 @@ from taskq.concurrency.jobs import Job, PoolResult, RunningJob
 from taskq.concurrency.loop import PoolLoop
 from taskq.concurrency.refusals import LimitRefusal
 from taskq.concurrency.thread import ApplyResult
+from taskq.utils.coroutines import lend_loop
 
 __all__ = ("TaskPool",)
 
@@ -87,7 +89,8 @@ class TaskPool(BasePool):
         self._thread.start()
         self._runner.start()
         self._watchdog.start()
-        signals.worker_process_init.send(sender=None)
+        with self._lent_loop():
+            signals.worker_process_init.send(sender=None)
 
     def register_with_event_loop(self, loop: Any) -> None:
         """Follow kombu's hub ``loop``; again after each reset of the hub."""
@@ -97,8 +100,9 @@ class TaskPool(BasePool):
         """Finish every job that was submitted, then end the threads."""
         self._state = self.CLOSE
         self.flush()
+        with self._lent_loop():
+            signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
         self._end()
-        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
         self._loop.close()
 
     def on_terminate(self) -> None:
@@ -106,6 +110,15 @@ class TaskPool(BasePool):
         self._pending.clear()
         self._pending_functions.clear()
         self._end()
+
+    @contextmanager
+    def _lent_loop(self) -> Iterator[None]:
+        """Run receivers that are coroutines on the tasks' loop: what they open is for tasks."""
+        lend_loop(self._thread.loop if self._thread is not None else None)
+        try:
+            yield
+        finally:
+            lend_loop(None)
 
     def _end(self) -> None:
         if self._thread is not None:

@@ -13,6 +13,8 @@ from taskq.concurrency.asyncio.ticket import Ticket
 
 logger = logging.getLogger(__name__)
 
+#: Seconds to wait for it to end: the store may be away.
+END_GRACE = 5.0
 #: Executions settled before their outcomes are reported, at most.
 BATCH = 256
 
@@ -44,7 +46,7 @@ class Settler:
         """Settle what is queued, then end."""
         if self._thread.is_alive():
             self._queue.put(None)
-            self._thread.join()
+            self._thread.join(END_GRACE)
 
     def _run(self) -> None:
         get, get_nowait = self._queue.get, self._queue.get_nowait

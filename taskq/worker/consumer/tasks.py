@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kombu.common import QoS, ignore_errors
+from kombu.common import PREFETCH_COUNT_MAX, QoS, ignore_errors
 
 from taskq import bootsteps
 from taskq.utils import leaseclock
@@ -34,6 +34,8 @@ class Tasks(bootsteps.StartStopStep):
     def start(self, c: Any) -> None:
         """Declare the queues and set the prefetch count; consuming begins with the loop."""
         qos_global = self.qos_global(c)
+        # What AMQP has bits for; pools of coroutines may want more.
+        c.initial_prefetch_count = min(c.initial_prefetch_count, PREFETCH_COUNT_MAX)
         limit = _eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count)
         c.on_task_request = self._submit
         if c.app.conf.worker_disable_prefetch and not _counts_what_runs(c.connection):
