@@ -115,10 +115,10 @@ def test_a_retry_that_has_ended_already_keeps_its_end(app, ended):
     tracer = build_tracer("hasty", app.tasks["hasty"], app=app)
     signals.after_task_publish.connect(run_at_once)
     try:
-        returned = tracer("the-id", (), {}, {"id": "the-id", "delivery_info": {}})
+        returned = tracer(ended, (), {}, {"id": ended, "delivery_info": {}})
     finally:
         signals.after_task_publish.disconnect(run_at_once)
     assert returned.info.state == "RETRY"
-    assert app.AsyncResult("the-id").state == ended
-    tracer("other-id", (), {}, {"id": "other-id", "delivery_info": {}})
-    assert app.AsyncResult("other-id").state == "RETRY"
+    assert app.AsyncResult(ended).state == ended
+    tracer(f"other-{ended}", (), {}, {"id": f"other-{ended}", "delivery_info": {}})
+    assert app.AsyncResult(f"other-{ended}").state == "RETRY"
