@@ -14,6 +14,7 @@ from typing import Any
 from kombu.utils.compat import detect_environment
 
 from taskq import bootsteps, concurrency, signals
+from taskq.app import trace
 from taskq.bootsteps import RUN, TERMINATE
 from taskq.exceptions import ImproperlyConfigured, TaskRevokedError, WorkerTerminate
 from taskq.platforms import EX_FAILURE, create_pidlock
@@ -394,6 +395,8 @@ class WorkController:
         if self.consumer is not None:
             self.consumer.update_strategies()
             self.consumer.reset_rate_limits()
+        # For pools whose tasks run in this process: it forgets the old tasks.
+        trace.setup_worker_optimizations(self.app, self.hostname)
         try:
             self.pool.restart()
         except NotImplementedError:
@@ -409,7 +412,20 @@ class WorkController:
                 self.app.loader.import_from_cwd(module)
             elif force_reload:
                 logger.debug("reloading module %s", module)
-                reload_from_cwd(sys.modules[module], reloader)
+                self._reload_module(module, reloader)
+
+    def _reload_module(self, module: str, reloader: Any) -> None:
+        """Run a module's code again; the tasks that it defines are made anew."""
+        tasks = self.app.tasks
+        old = {name: task for name, task in tasks.items() if type(task).__module__ == module}
+        for name in old:
+            # A task of a name that is taken would keep its old function.
+            del tasks[name]
+        try:
+            reload_from_cwd(sys.modules[module], reloader)
+        except BaseException:
+            tasks.update(old)
+            raise
 
     # -- descriptions
 

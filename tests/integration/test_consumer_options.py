@@ -13,7 +13,11 @@ CODE = """
 @app.task(acks_late=True)
 def late(seconds):
     open("started", "a").write("x")
-    time.sleep(seconds)
+    if seconds is None:
+        while not os.path.exists("go"):
+            time.sleep(0.02)
+    else:
+        time.sleep(seconds)
     return "done"
 
 @app.task
@@ -107,13 +111,14 @@ def test_without_prefetch_waiting_tasks_stay_for_others(make_project, request, b
     project = make_project(code, broker=url, backend=backend, conf=conf)
     with project.worker("-c", "1", "--disable-prefetch") as worker:
         send = getattr(project.proj, task).delay
-        long, *others = [send(8), send(0), send(0)]
+        long, *others = [send(None), send(0), send(0)]
         wait_until((project.directory / "started").exists)
         time.sleep(0.5)
         assert worker.log.count(" received") == 1
         with project.worker("-c", "1", "--disable-prefetch") as other:
             for result in others:
                 assert result.get(timeout=20) == "done"
+            (project.directory / "go").touch()
             assert long.get(timeout=20) == "done"
             assert other.log.count(" received") >= 1
         assert send(0).get(timeout=20) == "done"
