@@ -22,7 +22,7 @@ from tests.integration.leader_support import (
 )
 from tests.integration.project import Project, wait_until
 
-KILLS = 20 if os.environ.get("TASKQ_CHAOS") == "long" else 2
+KILLS = 20 if os.environ.get("TASKQ_CHAOS") == "long" else 1
 ENTRIES = 50
 #: Seconds.
 LEASE = 1.0
@@ -76,5 +76,6 @@ def test_no_due_time_is_lost_or_doubled_while_leaders_are_killed(
     for beat in alive:
         beat.stop(signal.SIGTERM)
     print(f"takeovers: {[round(seconds, 2) for seconds in takeovers]} seconds")
-    repeats = KILLS if store == "postgres-lease" else 0
-    assert_each_time_was_sent_once(project, since, repeats=repeats)
+    allowed = KILLS if store == "postgres-lease" else 0
+    repeated = assert_each_time_was_sent_once(project, since, repeats=allowed)
+    print(f"sent again by the next leader: {repeated} messages")

@@ -40,11 +40,13 @@ def leads(beat: Worker) -> bool:
 
 def assert_each_time_was_sent_once(
     project: Project, since: Mapping[str, Run], *, repeats: int = 0
-) -> None:
+) -> int:
     """Each entry was sent as often as it was counted, and once for each second.
 
     - since: last runs at some time; the seconds count from then on.
     - repeats: so many messages at most came twice, with the same id.
+
+    Returns how many did.
     """
     messages = {}
     repeated = 0
@@ -60,6 +62,7 @@ def assert_each_time_was_sent_once(
     for name, run in since.items():
         seconds = (runs[name].last_run_at - run.last_run_at).total_seconds()
         assert runs[name].total_run_count - run.total_run_count == seconds, (name, since, runs)
+    return repeated
 
 
 def _errors(project: Project) -> list[str]:

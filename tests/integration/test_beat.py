@@ -111,6 +111,39 @@ def test_it_remembers_what_it_sent(make_project: MakeProject, sqlite_url: str) -
     assert len(take_messages(project)) == count
 
 
+def test_times_that_passed_while_no_beat_ran(make_project: MakeProject, sqlite_url: str) -> None:
+    code = """
+    app.conf.beat_schedule = {
+        policy: {"task": "t", "schedule": 0.5, "catch_up": policy}
+        for policy in ("none", "one", "all")
+    }
+    """
+    project = make_project(code, broker=sqlite_url, backend=sqlite_url)
+
+    def stored(name: str) -> dict[str, tuple[float, int]]:
+        """Return the last run and the count of each entry after a beat has sent all of them."""
+        with running_beat(project, "-s", "plan", name=name) as beat:
+            for policy in ("none", "one", "all"):
+                beat.wait_for_log(f"Sending due task {policy}", SLOW)
+        store = open_shelf(str(project.directory / "plan"))
+        entries = store["entries"]
+        store.close()
+        return {n: (e.last_run_at.timestamp(), e.total_run_count) for n, e in entries.items()}
+
+    before = stored("one")
+    time.sleep(2)
+    after = stored("two")
+    missed = {
+        name: round((after[name][0] - last) / 0.5) - (after[name][1] - count)
+        for name, (last, count) in before.items()
+        if name in ("none", "one", "all")
+    }
+    # Four times passed at least. One run was for all of them, or none was.
+    assert missed["all"] == 0
+    assert missed["one"] >= 3
+    assert missed["none"] >= 4
+
+
 def test_a_killed_beat_goes_on(make_project: MakeProject, sqlite_url: str) -> None:
     project = make_project(CODE, broker=sqlite_url, backend=sqlite_url)
     for name in ("one", "two", "three"):
