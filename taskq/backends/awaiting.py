@@ -32,12 +32,13 @@ class AwaitedResults:
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, waiter: Waiter) -> None:
-        self._loop = weakref.ref(loop)
+        self._wanted = wanted = threading.Event()
+        # A loop that is done with takes its thread along: some servers make one for each request.
+        self._loop = weakref.ref(loop, lambda _: wanted.set())
         self._waiter = waiter
         self._watch = Watch(())
         self._futures: dict[str, list[asyncio.Future[Meta]]] = {}
         self._lock = threading.Lock()
-        self._wanted = threading.Event()
         self._runs = False
 
     async def meta(self, task_id: str, timeout: float | None = None) -> Meta:
@@ -93,6 +94,8 @@ class AwaitedResults:
                         self._runs = False
                         return
             self._wanted.clear()
+            if self._loop() is None:
+                return
             try:
                 self._follow()
             except Exception as exc:

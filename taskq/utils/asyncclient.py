@@ -22,7 +22,7 @@ from taskq._state import _join_override, get_current_worker_task
 __all__ = ("call_in_thread", "running_loop", "shares_loop")
 
 #: Seconds after which a thread with nothing to do ends; the next call starts a new one.
-IDLE_LIMIT = 10.0
+IDLE_LIMIT = 5.0
 
 Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -76,9 +76,10 @@ class _ClientThread:
     """The thread of one loop; runs while there is something to do."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Weak, so that a loop that is done with can be collected.
-        self._loop = weakref.ref(loop)
-        self._calls: SimpleQueue[Call] = SimpleQueue()
+        self._calls: SimpleQueue[Call | None] = SimpleQueue()
+        calls = self._calls
+        # A loop that is done with takes its thread along: some servers make one for each request.
+        self._loop = weakref.ref(loop, lambda _: calls.put(None))
         self._lock = threading.Lock()
         self._runs = False
         #: Answers to be set: future, value, exception.
@@ -104,6 +105,8 @@ class _ClientThread:
                         self._runs = False
                         return
                 continue
+            if call is None:
+                return
             self._make(call)
             # The call holds the future, and the future the loop.
             del call

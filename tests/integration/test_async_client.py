@@ -13,7 +13,7 @@ import pytest
 from taskq import chain, chord, group
 from taskq.exceptions import TaskRevokedError, TimeoutError
 from tests.integration.conftest import Urls
-from tests.integration.project import Project, Worker
+from tests.integration.project import Project, Worker, wait_until
 
 CODE = """
 import asyncio
@@ -157,6 +157,28 @@ def test_cancelled_waiting_leaves_nothing_behind(proj: Any) -> None:
     asyncio.run(client())
     gc.collect()
     assert not proj.app.backend.waiter._watches
+
+
+def test_a_loop_for_each_request_leaves_no_threads_behind(proj: Any) -> None:
+    async def request() -> Any:
+        return await (await proj.add.adelay(1, 1))
+
+    def closed() -> bool:
+        gc.collect()
+        return threading.active_count() <= before
+
+    asyncio.run(request())
+    wait_until(lambda: not _client_threads())
+    before = threading.active_count()
+    for _ in range(10):
+        assert asyncio.run(request()) == 2
+    wait_until(closed)
+
+
+def _client_threads() -> list[str]:
+    gc.collect()
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name in {"taskq-client", "taskq-results"}]
 
 
 def test_the_app_as_context_manager(proj: Any) -> None:
