@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from kombu.serialization import loads as loads_message
-from kombu.serialization import prepare_accept_content
+from kombu.serialization import prepare_accept_content, registry
+from kombu.utils import json as kombu_json
 
 from taskq import states
 from taskq._state import current_app
@@ -20,6 +21,7 @@ from taskq.app.trace.usercode import coroutine_waits, in_user_code, interrupt_co
 from taskq.backends.ahead import ahead
 from taskq.exceptions import InvalidTaskError
 from taskq.utils import leaseclock
+from taskq.utils.jsontext import decode_json
 from taskq.utils.nodenames import gethostname
 
 __all__ = (
@@ -165,7 +167,7 @@ def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tup
     Raises ContentDisallowed, DecodeError, or InvalidTaskError when it isn't such a body.
     """
     if isinstance(body, bytes | str | memoryview):
-        body = loads_message(body, content_type, encoding, accept=accept)
+        body = _loaded(body, content_type, encoding, accept)
     if isinstance(body, Mapping):
         embed = {name: body.get(name) for name in NO_LINKS}
         return body.get("args", ()), body.get("kwargs", {}), embed
@@ -178,6 +180,21 @@ def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tup
     if not embed:
         return args, kwargs, NO_LINKS
     return args, kwargs, embed if len(embed) >= len(NO_LINKS) else {**NO_LINKS, **embed}
+
+
+def _loaded(body: Any, content_type: str, encoding: str, accept: Any) -> Any:
+    """Return what a body says. Raises ContentDisallowed or DecodeError."""
+    if (
+        content_type == "application/json"
+        and (accept is None or content_type in accept)
+        # A json serializer that somebody registered instead of kombu's is used as it is.
+        and registry._decoders.get(content_type) is kombu_json.loads
+    ):
+        try:
+            return decode_json(body if isinstance(body, str) else str(body, encoding))
+        except (ValueError, LookupError, TypeError):
+            pass  # the slower way says what is wrong with it
+    return loads_message(body, content_type, encoding, accept=accept)
 
 
 def undecodable(tracer: Plan | None, payload: tuple[Any, ...], exc: Exception) -> Outcome:

@@ -12,19 +12,13 @@ from binascii import a2b_base64, b2a_base64
 from collections.abc import Mapping
 from functools import lru_cache
 from itertools import count
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
-from kombu.utils.json import loads as kombu_loads
-
-from taskq.utils.jsontext import encode_json
+from taskq.utils.jsontext import decode_json, encode_json
 
 #: How every envelope of kombu with a base64 body begins.
 _BODY_FIRST = b'{"body": "'
-#: Marks values that kombu's JSON decoder turns into Python objects (dates, UUIDs, …).
-_TYPED = '"__type__"'
-
-_raw_decode = json.JSONDecoder().raw_decode
 
 
 class _Tags:
@@ -111,26 +105,14 @@ def decode(raw: bytes) -> tuple[Any, dict[str, Any]]:
         # The body is cut out: base64 needs no JSON decoder, and is most of a large message.
         end = raw.index(b'"', len(_BODY_FIRST))
         if raw[end + 1 : end + 3] == b", ":
-            fields = _loads("{" + raw[end + 3 :].decode())
+            fields = decode_json("{" + raw[end + 3 :].decode())
             if fields["properties"].get("body_encoding") == "base64":
                 return a2b_base64(raw[len(_BODY_FIRST) : end]), fields
-    fields = _loads(raw.decode())
+    fields = decode_json(raw.decode())
     body = fields.pop("body", None)
     if body and fields["properties"].get("body_encoding") == "base64":
         body = a2b_base64(body)
     return body, fields
-
-
-def _loads(text: str) -> dict[str, Any]:
-    if _TYPED in text:
-        return cast("dict[str, Any]", kombu_loads(text))
-    try:
-        fields, end = _raw_decode(text)
-    except ValueError:
-        fields, end = None, -1
-    if end != len(text):
-        fields = json.loads(text)  # white space around it, or an error that it explains
-    return cast("dict[str, Any]", fields)
 
 
 def mark_redelivered(payload: Any) -> None:
