@@ -130,6 +130,12 @@ def memcached_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
+def amazon_url() -> Iterator[str]:
+    """Address of a server that answers as S3 and DynamoDB do. Shared: use the ``unique`` name."""
+    yield from _require(services.amazon)
+
+
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     """A Selenium driver of a Chromium without a window."""
     yield from _require(browsers.browser)

@@ -101,6 +101,21 @@ def _rabbitmqctl(*arguments: str) -> bool:
     return done.returncode == 0
 
 
+def amazon() -> Iterator[str]:
+    """Yield the address of a server that answers as S3 and DynamoDB do."""
+    try:
+        from moto.server import ThreadedMotoServer
+    except ModuleNotFoundError as exc:
+        raise Unavailable("pip install 'moto[server,s3,dynamodb]'") from exc
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
 def postgres() -> Iterator[str]:
     """Yield the SQLAlchemy URL of a new PostgreSQL database, dropped afterwards."""
     url = os.environ.get("TASKQ_TEST_POSTGRES_URL", POSTGRES_URL)

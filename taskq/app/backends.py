@@ -28,6 +28,8 @@ BACKEND_ALIASES: dict[str, str] = {
     "cache": "taskq.backends.cache:CacheBackend",
     "file": "taskq.backends.filesystem:FilesystemBackend",
     "filesystem": "taskq.backends.filesystem:FilesystemBackend",
+    "s3": "taskq.backends.s3:S3Backend",
+    "dynamodb": "taskq.backends.dynamodb:DynamoDBBackend",
     "disabled": "taskq.backends.base:DisabledBackend",
 }
 
@@ -42,12 +44,10 @@ ABSENT = frozenset(
         "cosmosdbsql",
         "couchbase",
         "couchdb",
-        "dynamodb",
         "elasticsearch",
         "gs",
         "mongodb",
         "riak",
-        "s3",
     }
 )
 
