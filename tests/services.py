@@ -12,6 +12,7 @@ create databases), ``TASKQ_TEST_MEMCACHED_ADDRESS`` (``host:port``).
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -142,10 +143,18 @@ def memcached() -> Iterator[str]:
 
 
 def free_port() -> int:
-    """Return a TCP port of the loopback interface that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """Return a TCP port of the loopback interface that nothing listens on.
+
+    Below the range that outgoing connections get theirs from, so that none takes it before the
+    server it is meant for does; by chance, so that tests at the same time choose different ones.
+    """
+    while True:
+        port = random.SystemRandom().randrange(12_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
         return port
 
 

@@ -52,15 +52,16 @@ class ChordCounter:
         if any(hasattr(result, "results") for result in header_result.results):
             backend = self._backend
             value = backend.encode({"result": header_result.as_tuple()})
-            backend.call(self._set(backend.get_key_for_group(header_result.id), value))
+            command = self._set(backend.get_key_for_group(header_result.id), value)
+            backend.ensure(backend.call, (command,))
 
     def set_size(self, group_id: str, size: int) -> None:
         """Store the number of header tasks."""
         backend = self._backend
         key = backend.get_key_for_group
-        backend.call_many(
-            [pack("DEL", key(group_id, ".c")), self._set(key(group_id, ".s"), str(size))]
-        )
+        commands = [pack("DEL", key(group_id, ".c")), self._set(key(group_id, ".s"), str(size))]
+        # No header task has been sent yet, so that it may be done twice.
+        backend.ensure(backend.call_many, (commands,))
 
     def add(self, group_id: str, count: int) -> None:
         """Count that many tasks more to the header."""

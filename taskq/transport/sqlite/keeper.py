@@ -34,6 +34,8 @@ logger = get_logger(__name__)
 
 #: Longest pause (seconds) between two looks at the owners.
 LOOK_INTERVAL = 1.0
+#: So many intervals between two looks mean that this process or the machine did not get on.
+LATE = 3
 #: Seconds between two sweeps for expired queues and messages and for orphaned claims.
 SWEEP_INTERVAL = 5.0
 #: Most expired messages that one transaction deletes.
@@ -57,6 +59,10 @@ class Keeper:
         self._thread: threading.Thread | None = None
         self._next_renewal = 0.0
         self._next_sweep = 0.0
+        self._lease = options.lease
+        self._looked = 0.0
+        #: Monotonic time before which nobody is buried for being silent.
+        self._judge_after = 0.0
 
     def watch(self, owner: Owner) -> None:
         """Renew the lease of `owner` from now on, for as long as the object lives."""
@@ -77,7 +83,12 @@ class Keeper:
         if now >= self._next_renewal:
             self._renew(now)
         bury_ended(self._database)
-        bury_silent(self._database, {owner.id for owner in self._living_owners()})
+        if self._looked and now - self._looked > LATE * self._interval:
+            # We were starved or stopped, and others with us: give them time to renew.
+            self._judge_after = now + self._lease
+        self._looked = now
+        if now >= self._judge_after:
+            bury_silent(self._database, {owner.id for owner in self._living_owners()})
         if now >= self._next_sweep:
             self._next_sweep = now + SWEEP_INTERVAL
             self._sweep()
