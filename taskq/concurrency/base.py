@@ -271,6 +271,11 @@ class BasePool:
 
     # -- facts
 
+    def _node_name(self) -> str | None:
+        """Return the name of the worker, None for a pool without one."""
+        initargs: tuple[Any, ...] = self.options.get("initargs") or ()
+        return initargs[1] if len(initargs) > 1 else None
+
     @property
     def info(self) -> dict[str, Any]:
         """What ``inspect stats`` shows about the pool."""

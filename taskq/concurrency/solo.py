@@ -51,13 +51,13 @@ class TaskPool(BasePool):
         if app is not None and self.executor.name == EXECUTE_TASK:
             trace.setup_worker_optimizations(app, initargs[1] if len(initargs) > 1 else None)
             trace.limit_coroutines(self.options.get("soft_timeout"), self.options.get("timeout"))
-        signals.worker_process_init.send(sender=None)
+        signals.worker_process_init.send(sender=self._node_name())
 
     def on_stop(self) -> None:
         """Finish what was submitted."""
         self.flush()
         self._leave_loop()
-        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+        signals.worker_process_shutdown.send(sender=self._node_name(), pid=os.getpid(), exitcode=0)
         close_loop()
 
     def on_terminate(self) -> None:

@@ -83,7 +83,7 @@ class TaskPool(BasePool):
         if app is not None and self.executor.name == EXECUTE_TASK:
             trace.setup_worker_optimizations(app, initargs[1] if len(initargs) > 1 else None)
             self._settle_coroutines()
-        signals.worker_process_init.send(sender=None)
+        signals.worker_process_init.send(sender=self._node_name())
 
     def _settle_coroutines(self) -> None:
         """Decide how coroutine tasks run: on a loop per thread, which keeps their limits."""
@@ -101,7 +101,7 @@ class TaskPool(BasePool):
         self._end_threads()
         for thread in list(self._threads):
             thread.join()
-        signals.worker_process_shutdown.send(sender=None, pid=os.getpid(), exitcode=0)
+        signals.worker_process_shutdown.send(sender=self._node_name(), pid=os.getpid(), exitcode=0)
         self._loop.close()
 
     def on_terminate(self) -> None:

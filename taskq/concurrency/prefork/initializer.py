@@ -22,6 +22,9 @@ WORKER_SIGIGNORE = {"SIGINT"}
 #: Set when a process was spawned, not forked, so that it has to set everything up by itself.
 SPAWNED_VARIABLE = "FORKED_BY_MULTIPROCESSING"
 
+#: Node name of the worker that this process was last set up for.
+_node: list[str | None] = [None]
+
 
 def process_initializer(app: Any, hostname: str | None) -> None:
     """Set up the process for the tasks of ``app``: signals, title, loader, logging, trace.
@@ -41,12 +44,13 @@ def process_initializer(app: Any, hostname: str | None) -> None:
     app.finalize()
     trace.setup_worker_optimizations(app, hostname)
     _set_task_join_will_block(True)
-    signals.worker_process_init.send(sender=None)
+    _node.append(hostname)
+    signals.worker_process_init.send(sender=hostname)
 
 
 def process_destructor(pid: int, exitcode: int) -> None:
     """Tell the ``worker_process_shutdown`` receivers that this process ends."""
-    signals.worker_process_shutdown.send(sender=None, pid=pid, exitcode=exitcode)
+    signals.worker_process_shutdown.send(sender=_node[-1], pid=pid, exitcode=exitcode)
 
 
 def _set_up_logging(app: Any, hostname: str | None) -> None:

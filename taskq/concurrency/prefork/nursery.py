@@ -101,6 +101,7 @@ class Nursery:
         born: called with each new child, to watch its descriptors.
         kill: called with a child that took too long.
         disown: called in a forked child, to close what belongs to the main process.
+        conceived: called before each child is started.
     """
 
     def __init__(
@@ -112,6 +113,7 @@ class Nursery:
         born: Callable[[Child], None],
         kill: Callable[[Child], None],
         disown: Callable[[], None],
+        conceived: Callable[[], object],
     ) -> None:
         self._upbringing = upbringing
         self._loop = loop
@@ -119,6 +121,7 @@ class Nursery:
         self._born = born
         self._kill = kill
         self._disown = disown
+        self._conceived = conceived
         self._numbers = count(1)
         self._stillbirths = 0
         self._wanted = 0
@@ -176,6 +179,7 @@ class Nursery:
         return sum(c.state in (State.STARTING, State.UP) for c in self._children.values())
 
     def _start_one(self) -> None:
+        self._conceived()
         upbringing = self._upbringing
         index = self._free_index()
         name = f"{NAME_PREFIXES[upbringing.start_method]}-{next(self._numbers)}"

@@ -17,6 +17,7 @@ from uuid import uuid4
 
 from billiard.exceptions import Terminated
 
+from taskq import signals
 from taskq.concurrency.base import BasePool, log_callback_error
 from taskq.concurrency.jobs import CallJob, Job, PoolResult, RunningJob
 from taskq.concurrency.loop import PoolLoop
@@ -96,6 +97,7 @@ class TaskPool(BasePool):
             born=self._watch,
             kill=lambda child: self._signal(child, signal.SIGKILL),
             disown=self._close_in_child,
+            conceived=lambda: signals.worker_before_create_process.send(sender=self),
         )
         self._started = True
         # Garbage collections would write to every page with objects on it, in the children and
