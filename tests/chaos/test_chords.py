@@ -53,6 +53,10 @@ def part(number, name="", blow="", fails=False):
         raise ValueError("failed on purpose")
     return number
 
+@app.task
+def early_part(number, **options):
+    return part(number, **options)
+
 @app.task(acks_late=True)
 def body(numbers, name, blow):
     note("body", name)
@@ -66,7 +70,7 @@ def dying(send):
     def send_and_die(*args):
         callback = next(arg for arg in args if isinstance(arg, dict))
         blow, name = callback.kwargs["blow"], callback.kwargs["name"]
-        moment, _, whom = blow.partition(" ")
+        *_, moment, whom = ("", *blow.split()) if blow else ("", "", "")
         if moment == "before" and first(name):
             die(whom)
         send(*args)
@@ -93,6 +97,8 @@ LEASE = 2.0
 SIZE = 4
 #: What happens: while a header task runs, before the body is sent, or after; and who dies of it.
 BLOWS = ["", "part worker", "before child", "before worker", "after child", "after worker"]
+#: Header tasks that are acknowledged early, whose main process sees them die and counts them.
+BLOWS += ["early before child", "early after child"] if LONG else ["early before child"]
 #: The same for chords whose errback is sent instead, because a header task fails.
 FAILING_BLOWS = BLOWS if LONG else ["", "before child", "after worker"]
 
@@ -153,10 +159,10 @@ def send(proj, blow: str, *, fails: bool = False):
     name = f"{blow or 'none'}-{'failing' if fails else 'whole'}".replace(" ", "-")
     end = proj.body.s(name=name, blow=blow)
     end.link_error(proj.errback.s(name=name, blow=blow))
+    part = proj.early_part if blow.startswith("early") else proj.part
     parts = [
-        # The first task meets the blow, and all but one of the others are done before it is run
-        # again; the last one fails.
-        proj.part.s(n, name=name, blow=blow if n == 0 else "", fails=fails and n == SIZE - 1)
+        # The first task meets the blow, and the last one fails.
+        part.s(n, name=name, blow="" if n else blow, fails=fails and n == SIZE - 1)
         for n in range(SIZE)
     ]
     proj.chord(parts, end).apply_async()
