@@ -63,6 +63,11 @@ class AMQP(MessageBuilder):
         return self.task_protocols[self.app.conf.task_protocol]
 
     @cached_property
+    def repr_maxlevels(self) -> int:
+        """How many containers deep representations of arguments go."""
+        return int(self.app.conf.task_repr_maxlevels)
+
+    @cached_property
     def send_task_message(self) -> Callable[..., Any]:
         """The function that publishes a message; settings are read when it is made."""
         sender = self.own_sender = self._create_task_sender()
@@ -370,6 +375,7 @@ class AMQP(MessageBuilder):
         if any(key.startswith("task_") for key in changed):
             self.__dict__.pop("send_task_message", None)
             self.__dict__.pop("create_task_message", None)
+            self.__dict__.pop("repr_maxlevels", None)
         if changed & {"task_queues", "task_create_missing_queues"}:
             self._queues = None
             for name in ("default_queue", "router"):

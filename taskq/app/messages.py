@@ -100,6 +100,8 @@ class MessageBuilder:
     argsrepr_maxsize = 1024
     #: Length in characters of the keyword arguments' representation in the message.
     kwargsrepr_maxsize = 1024
+    #: How many containers deep both go; `AMQP` takes it from ``task_repr_maxlevels``.
+    repr_maxlevels: Any = 3
 
     def as_task_v2(
         self,
@@ -151,9 +153,11 @@ class MessageBuilder:
         else:
             eta_text = expires_text = None
         if argsrepr is None:
-            argsrepr = saferepr(args, self.argsrepr_maxsize)
+            argsrepr = saferepr(args, self.argsrepr_maxsize, self.repr_maxlevels)
         if kwargsrepr is None:
-            kwargsrepr = saferepr(kwargs, self.kwargsrepr_maxsize) if kwargs else "{}"
+            kwargsrepr = (
+                saferepr(kwargs, self.kwargsrepr_maxsize, self.repr_maxlevels) if kwargs else "{}"
+            )
         if not root_id:
             root_id = task_id
         return task_message(
@@ -256,8 +260,8 @@ class MessageBuilder:
             sent_event={
                 "uuid": task_id,
                 "name": name,
-                "args": saferepr(args),
-                "kwargs": saferepr(kwargs),
+                "args": saferepr(args, maxlevels=self.repr_maxlevels),
+                "kwargs": saferepr(kwargs, maxlevels=self.repr_maxlevels),
                 "retries": retries,
                 "eta": eta_text,
                 "expires": expires_text,

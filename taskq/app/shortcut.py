@@ -164,8 +164,10 @@ class Shortcut:
             "group_index": get("group_index"),
             "root_id": get("root_id") or task_id,
             "parent_id": get("parent_id"),
-            "argsrepr": saferepr(args, amqp.argsrepr_maxsize),
-            "kwargsrepr": saferepr(kwargs, amqp.kwargsrepr_maxsize) if kwargs else "{}",
+            "argsrepr": saferepr(args, amqp.argsrepr_maxsize, amqp.repr_maxlevels),
+            "kwargsrepr": (
+                saferepr(kwargs, amqp.kwargsrepr_maxsize, amqp.repr_maxlevels) if kwargs else "{}"
+            ),
             "origin": anon_nodename(),
         }
         links = {"callbacks": None, "errbacks": None, "chain": None, "chord": get("chord")}

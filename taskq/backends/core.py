@@ -65,11 +65,11 @@ def is_result_ignored(request: Any) -> bool:
     return bool(getattr(request, "ignore_result", False))
 
 
-def _shown(request: Any, name: str) -> Any:
+def _shown(request: Any, name: str, levels: int) -> Any:
     """Return a request's ``args`` or ``kwargs``, or what its call had shown in place of them."""
     value = getattr(request, name, None)
     text = getattr(request, f"{name}repr", None)
-    return text if text and not is_repr_of(text, value) else value
+    return text if text and not is_repr_of(text, value, levels) else value
 
 
 class _nulldict(dict[Any, Any]):
@@ -338,7 +338,8 @@ class BackendCore(ResultCodec):
 
     def _extended_meta(self, request: Any, *, encode: bool) -> Meta:
         """Return what `result_extended` adds to a meta: the call and who ran it."""
-        args, kwargs = _shown(request, "args"), _shown(request, "kwargs")
+        levels = self.app.conf.task_repr_maxlevels
+        args, kwargs = _shown(request, "args", levels), _shown(request, "kwargs", levels)
         if encode:
             args, kwargs = ensure_bytes(self.encode(args)), ensure_bytes(self.encode(kwargs))
         delivery_info = getattr(request, "delivery_info", None) or {}

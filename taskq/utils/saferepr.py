@@ -43,13 +43,18 @@ def saferepr(
     return "".join(_limited(o, maxlen, maxlevels, seen))
 
 
-def is_repr_of(text: str, value: Any) -> bool:
+def is_repr_of(text: str, value: Any, maxlevels: int = 3) -> bool:
     """Return whether ``text`` is what `saferepr` made of ``value``, before it was sent.
 
     For telling what somebody wrote in place of arguments from what was made of them. Serializers
     turn tuples into lists and keys into text, so brackets and quotes don't count.
     """
-    own, other = saferepr(value, _COMPARED).translate(_NOISE), text.translate(_NOISE)
+    shown = saferepr(value, _COMPARED, maxlevels)
+    own, other = shown.translate(_NOISE), text.translate(_NOISE)
+    if not other:
+        # Nothing but brackets and dots: these might stand for what is hidden.
+        arguments = tuple(value) if isinstance(value, list) else value
+        return text in (shown, saferepr(arguments, _COMPARED, maxlevels))
     if len(text) >= _CUT_OFF:
         return own.startswith(other) or other.startswith(own)
     return own == other

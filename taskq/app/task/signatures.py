@@ -112,7 +112,7 @@ class TaskSignatures(RunningTask, Generic[P, R]):
         request = self.request if request is None else request
         args = request.args if args is None else args
         kwargs = request.kwargs if kwargs is None else kwargs
-        options = {**request.as_execution_options(), **given_reprs(request), **extra_options}
+        options = {**request.as_execution_options(), **self._given_reprs(request), **extra_options}
         delivery_info = request.delivery_info or {}
         priority = delivery_info.get("priority")
         if priority is not None:
@@ -131,15 +131,15 @@ class TaskSignatures(RunningTask, Generic[P, R]):
 
     subtask_from_request = signature_from_request
 
+    def _given_reprs(self, request: Context) -> dict[str, str]:
+        """Return the ``argsrepr`` and ``kwargsrepr`` that a call was sent with, if any.
 
-def given_reprs(request: Context) -> dict[str, str]:
-    """Return the ``argsrepr`` and ``kwargsrepr`` that a call was sent with, if any.
-
-    They stay with the call when it is sent again: what they hide must not come to light.
-    """
-    reprs = {"argsrepr": request.args, "kwargsrepr": request.kwargs}
-    return {
-        name: text
-        for name, value in reprs.items()
-        if (text := request.get(name)) and not is_repr_of(text, value)
-    }
+        They stay with the call when it is sent again: what they hide must not come to light.
+        """
+        levels = self.app.conf.task_repr_maxlevels
+        reprs = {"argsrepr": request.args, "kwargsrepr": request.kwargs}
+        return {
+            name: text
+            for name, value in reprs.items()
+            if (text := request.get(name)) and not is_repr_of(text, value, levels)
+        }

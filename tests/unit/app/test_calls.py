@@ -122,3 +122,20 @@ def test_a_retry_that_has_ended_already_keeps_its_end(app, ended):
     assert app.AsyncResult(ended).state == ended
     tracer(f"other-{ended}", (), {}, {"id": f"other-{ended}", "delivery_info": {}})
     assert app.AsyncResult(f"other-{ended}").state == "RETRY"
+
+
+@pytest.mark.parametrize("options", [{}, {"headers": {"mine": 1}}])
+def test_how_deep_arguments_are_shown_is_a_setting(app, greet, options):
+    shown = []
+    for levels in (1, 2, 3, 6):
+        app.conf.task_repr_maxlevels = levels
+        greet.apply_async(([[[["deep"]]]],), {"more": {"a": [["b"]]}}, **options)
+        with app.connection_for_read() as connection:
+            message = connection.default_channel.basic_get(app.conf.task_default_queue, no_ack=True)
+        shown.append((message.headers["argsrepr"], message.headers["kwargsrepr"]))
+    assert shown == [
+        ("([...],)", "{'more': {...}}"),
+        ("([[...]],)", "{'more': {'a': [...]}}"),
+        ("([[[...]]],)", "{'more': {'a': [[...]]}}"),
+        ("([[[['deep']]]],)", "{'more': {'a': [['b']]}}"),
+    ]

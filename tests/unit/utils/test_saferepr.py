@@ -161,6 +161,14 @@ def test_a_representation_is_known_again_after_a_serializer(value):
     assert is_repr_of(text, json.loads(json.dumps(value)))
 
 
+def test_what_is_all_dots_is_compared_as_it_is():
+    deep = ([[["secret"]]],)
+    assert is_repr_of(saferepr(deep), list(deep))
+    assert not is_repr_of("(...)", deep)
+    assert is_repr_of(saferepr(deep, 1024, 6), list(deep), 6)
+    assert not is_repr_of(saferepr(deep, 1024, 6), deep)
+
+
 @pytest.mark.parametrize("text", ["('ann', '***')", "(...)", "('ann', ...)", "hidden", "()"])
 def test_what_somebody_wrote_is_no_representation(text):
     assert not is_repr_of(text, ("ann", "swordfish"))
