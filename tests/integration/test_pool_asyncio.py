@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from taskq.exceptions import SoftTimeLimitExceeded
 from tests.integration.project import Project, wait_until
 
 CODE = """
@@ -46,6 +47,17 @@ async def late(path, seconds):
     await asyncio.sleep(seconds)
     with open(path, "a") as out:
         out.write("done\\n")
+
+
+@app.task(name="tracked", track_started=True)
+async def tracked(seconds):
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@app.task(name="limited", rate_limit="50/s")
+async def limited(n):
+    return n
 
 
 @app.task(name="hog")
@@ -156,6 +168,31 @@ def test_plain_functions_run_in_threads_and_coroutines_on_the_loop(sqlite: Proje
         assert sqlite.proj.nap.delay(0, 1).get(timeout=20) == 1
         assert worker.stop() == 0
         assert "CLOSED True" in worker.log
+
+
+def test_what_holds_for_tasks_of_every_pool(sqlite: Project) -> None:
+    proj = sqlite.proj
+    with sqlite.worker("-P", "asyncio", "-c", "50", "--soft-time-limit", "1") as worker:
+        result = proj.tracked.apply_async((0.5,), countdown=0.2)
+        wait_until(lambda: result.state == "STARTED")
+        assert result.get(timeout=20) == 0.5
+        limited = [proj.limited.delay(n) for n in range(10)]
+        assert [each.get(timeout=20) for each in limited] == list(range(10))
+        expired = proj.nap.apply_async((0,), expires=-1)
+        expired.get(timeout=20, propagate=False)
+        assert expired.state == "REVOKED"
+        slow = proj.nap.delay(60)
+        wait_until(lambda: _in_flight(sqlite) == 1)
+        with pytest.raises(SoftTimeLimitExceeded):
+            slow.get(timeout=20)
+        worker.wait_for_log("Soft time limit (1.0s) exceeded for nap")
+        proj.app.control.pool_grow(5)
+        wait_until(
+            lambda: any(
+                node["pool"]["max-concurrency"] == 55
+                for node in (proj.app.control.inspect(timeout=1).stats() or {}).values()
+            )
+        )
 
 
 def test_the_loop_of_the_standard_library(sqlite: Project) -> None:
