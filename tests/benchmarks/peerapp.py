@@ -17,6 +17,9 @@ from pathlib import Path
 from benchcpu import group_cpu
 
 PEER, URL = os.environ["PEER"], os.environ["PEER_URL"]
+#: Seconds that a coroutine task waits, and how many of them a process has in flight.
+NAP = float(os.environ.get("PEER_NAP", "0"))
+IN_FLIGHT = int(os.environ.get("PEER_IN_FLIGHT", "100"))
 
 
 def nothing():
@@ -31,7 +34,9 @@ def mark(path):
 
 
 async def anothing(*context):
-    """Do nothing."""
+    """Do nothing, or wait."""
+    if NAP:
+        await asyncio.sleep(NAP)
 
 
 async def amark(*args):
@@ -71,7 +76,8 @@ elif PEER == "saq":
     queue = Queue.from_url(URL)
 
     async def saq_nothing(ctx):
-        """Do nothing."""
+        """As `anothing`."""
+        await anothing()
 
     async def saq_mark(ctx, *, path):
         """As `mark`."""
@@ -80,7 +86,7 @@ elif PEER == "saq":
     settings = {
         "queue": queue,
         "functions": [("nothing", saq_nothing), ("mark", saq_mark)],
-        "concurrency": 100,
+        "concurrency": IN_FLIGHT,
     }
     setup = queue.connect
 
@@ -104,7 +110,7 @@ elif PEER == "arq":
             func(amark, name="mark", keep_result=0),
         ]
         redis_settings = RedisSettings.from_dsn(URL)
-        max_jobs = 100
+        max_jobs = IN_FLIGHT
         poll_delay = 0.01
 
     pool = None

@@ -18,12 +18,14 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from tests.benchmarks import drains, publishing
+from tests.benchmarks import coroutines, drains, publishing
 from tests.benchmarks.rows import Figures, Measurement, Row
 from tests.benchmarks.sides import HERE, PATIENCE, Side, clean_environment, side
 
+Workers = dict[str, tuple[list[str], int]]
+
 #: Peer -> its worker's command behind ``python -m``, and how many of them make two processes.
-WORKERS = {
+WORKERS: Workers = {
     "dramatiq": (["dramatiq", "peerapp", "--processes", "2", "--threads", "8"], 1),
     "huey": (["huey.bin.huey_consumer", "peerapp.huey", "-k", "process", "-w", "2"], 1),
     "taskiq": (
@@ -38,6 +40,16 @@ WORKERS = {
          "--url", "{url}"],
         1,
     ),
+}  # fmt: skip
+#: The same of those that run coroutines, with one process.
+NAPPERS: Workers = {
+    "taskiq": (
+        ["taskiq", "worker", "peerapp:broker", "-w", "1", "--max-async-tasks", "500",
+         "--log-level", "WARNING"],
+        1,
+    ),
+    "saq": (WORKERS["saq"][0], 1),
+    "arq": (WORKERS["arq"][0], 1),
 }  # fmt: skip
 #: Tasks of a drain, for those that do fewer than some thousand in a second.
 COUNTS = {"rq": 500, "arq": 1_500, "saq": 1_500}
@@ -58,15 +70,26 @@ def measurements(redis: str) -> list[Measurement]:
                 return publishing.delay(it)
             return {"rate": _run(it, "publish", str(publishing.LOOP))}
 
+    def naps(package: str) -> Figures:
+        with side(package, "redis", results=False, redis=redis, amqp="") as it:
+            if package not in NAPPERS:
+                return coroutines.drain(it)
+            return _drain(it, NAPPERS, PEER_NAP=str(coroutines.NAP), PEER_IN_FLIGHT="500")
+
+    nappers = ("taskq", "celery", *(peer for peer in peers if peer in NAPPERS))
     return [
+        Measurement(
+            "peers-naps", naps, (Row("rate", "10 ms naps, one process", "tasks/s"),), nappers
+        ),
         Measurement("peers-drain", drain, (Row("rate", "drain", "tasks/s"),), packages),
         Measurement("peers-publish", publish, (Row("rate", "publish", "messages/s"),), packages),
     ]
 
 
-def _environment(it: Side) -> dict[str, str]:
+def _environment(it: Side, **more: str) -> dict[str, str]:
     return {
         **clean_environment(),
+        **more,
         "PEER": it.package,
         "PEER_URL": it.broker,
         "PYTHONPATH": os.pathsep.join(filter(None, (str(HERE), os.environ.get("BENCH_PEERS")))),
@@ -85,17 +108,17 @@ def _run(it: Side, *arguments: str) -> float:
     return json.loads(done.stdout) or 0.0
 
 
-def _drain(it: Side) -> Figures:
+def _drain(it: Side, workers: Workers = WORKERS, **environment: str) -> Figures:
     count = COUNTS.get(it.package, 4_000)
     _run(it, "fill", str(count), it.path("begin"), it.path("end"))
-    with _workers(it):
+    with _workers(it, workers, **environment):
         first, last = it.await_mark("begin"), it.await_mark("end")
     return {"rate": count / (last["at"] - first["at"])}
 
 
 @contextmanager
-def _workers(it: Side) -> Iterator[None]:
-    arguments, number = WORKERS[it.package]
+def _workers(it: Side, workers: Workers, **environment: str) -> Iterator[None]:
+    arguments, number = workers[it.package]
     command = [sys.executable, "-m", *(each.format(url=it.broker) for each in arguments)]
     started: list[subprocess.Popen[bytes]] = []
     try:
@@ -104,8 +127,8 @@ def _workers(it: Side) -> Iterator[None]:
                 group = started[0].pid if started else 0
                 started.append(
                     subprocess.Popen(
-                        command, cwd=HERE, env=_environment(it), stdout=log, stderr=log,
-                        process_group=group,
+                        command, cwd=HERE, env=_environment(it, **environment),
+                        stdout=log, stderr=log, process_group=group,
                     )
                 )  # fmt: skip
         yield
