@@ -24,7 +24,6 @@ from taskq.bin.detached import (
     run_in_background,
     unwritable_explained,
 )
-from taskq.bin.features import refuse_unbuilt
 from taskq.bin.worker_types import (
     AUTO_CONCURRENCY,
     AUTOSCALE,
@@ -298,7 +297,6 @@ def worker(
     """
     app = ctx.obj.app
     _configure_from_words(app, ctx.args)
-    refuse_unbuilt(ctx)
     hostname = hostname or HOSTNAME.convert(None, None, ctx)
     number = number_of_this_process()
     if number:

@@ -169,6 +169,7 @@ def test_rabbitmq_delays_messages_of_quorum_queues(make_project, amqp_url):
         result = project.proj.when.apply_async(countdown=8)
         with project.worker("-c", "1") as worker:
             worker.wait_for_log("Messages with an ETA are delayed by queues of the broker")
+            worker.wait_for_log("Global QoS is disabled")
             assert project.proj.when.delay().get(timeout=20) < sent + 8
             assert worker.log.count(" received") == 1
             assert result.get(timeout=20) >= sent + 8
