@@ -240,13 +240,25 @@ class CacheBackend(KeyValueStoreBackend):
         """Return True for lost connections and servers that are away."""
         return isinstance(exc, OSError) or type(exc).__name__ == "MemcacheUnexpectedCloseError"
 
-    def as_uri(self, *args: Any, **kwargs: Any) -> str:
-        """Return the kind of cache and the servers as a URL."""
-        return f"{self.backend}://{';'.join(self.servers)}/"
+    def as_uri(self, include_password: bool = False, *args: Any, **kwargs: Any) -> str:
+        """Return the kind of cache and the servers as a URL; passwords masked unless asked for."""
+        servers = self.servers if include_password else map(_masked, self.servers)
+        return f"{self.backend}://{';'.join(servers)}/"
 
     def __reduce__(self, args: Any = (), kwargs: dict[str, Any] | None = None) -> Any:
-        own = {"backend": self.as_uri(), "expires": self.expires, "options": self.options}
+        own = {
+            "backend": self.as_uri(include_password=True),
+            "expires": self.expires,
+            "options": self.options,
+        }
         return super().__reduce__(args, {**(kwargs or {}), **own})
+
+
+def _masked(server: str) -> str:
+    """Return a server without the password in front of its name."""
+    account, at, host = server.rpartition("@")
+    user, colon, _ = account.partition(":")
+    return f"{user}:**@{host}" if at and colon else server
 
 
 def memcached_time(seconds: float | None) -> int:

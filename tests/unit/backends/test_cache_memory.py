@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import time
 from typing import Any
 
@@ -73,3 +74,11 @@ def test_the_servers_are_in_the_uri() -> None:
     backend = make("cache+memcached://10.0.0.1:11211;10.0.0.2:11211/")
     assert backend.servers == ["10.0.0.1:11211", "10.0.0.2:11211"]
     assert backend.as_uri() == "memcached://10.0.0.1:11211;10.0.0.2:11211/"
+
+
+def test_passwords_are_masked_and_kept() -> None:
+    url = "memcached://user:secret@10.0.0.1:11211;10.0.0.2:11211/"
+    backend = make(f"cache+{url}")
+    assert backend.as_uri() == "memcached://user:**@10.0.0.1:11211;10.0.0.2:11211/"
+    assert backend.as_uri(include_password=True) == url
+    assert pickle.loads(pickle.dumps(backend)).servers == backend.servers
