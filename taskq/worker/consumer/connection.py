@@ -7,6 +7,7 @@ from typing import Any
 from kombu.common import ignore_errors
 
 from taskq import bootsteps
+from taskq.app.censoring import filter_hidden_settings
 from taskq.utils.log import get_logger
 
 __all__ = ("Connection",)
@@ -40,6 +41,7 @@ class Connection(bootsteps.StartStopStep):
         """Return what ``inspect stats`` tells about the broker."""
         params: dict[str, Any] = {}
         if c.connection is not None:
-            params = c.connection.info()
-            params.pop("password", None)  # never sent over the wire
+            # Secrets are never sent over the wire: those in options and alternates neither.
+            params = filter_hidden_settings(c.connection.info())
+            params.pop("password", None)
         return {"broker": params}
