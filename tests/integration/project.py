@@ -196,7 +196,7 @@ class Project:
         worker = Worker(process, log)
         self._workers.append(worker)
         if ready:
-            worker.wait_for_log(" ready.")
+            worker.wait_for_log(" ready.", timeout=60.0)
         return worker
 
     @contextmanager
