@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from kombu.transport import memory
 
 
 @pytest.fixture(autouse=True)
@@ -29,3 +30,12 @@ def _loggers_as_before() -> Iterator[None]:
         logger.setLevel(level)
         logger.propagate = propagate
         logger.disabled = off
+
+
+@pytest.fixture(autouse=True)
+def _an_empty_memory_broker() -> Iterator[None]:
+    """Forget what tests left in the queues of ``memory://``, which are the process's."""
+    yield
+    for queue in memory.Channel.queues.values():
+        with queue.mutex:
+            queue.queue.clear()
