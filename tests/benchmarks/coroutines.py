@@ -17,13 +17,14 @@ MANY, LONG = 10_000, 5
 
 def drain(side: Side, number: int = 1) -> Figures:
     """Return tasks/s of so many worker processes that find a full queue of short naps."""
-    # The processes take a while to start one after the other.
-    count = COUNTS[side.package] * number**2
+    count = COUNTS[side.package]
     if side.package == "celery":
         pool, task, mark = "gevent", "doze", "mark"
     else:
         # The mark is a coroutine too: it takes its turn behind the naps.
         pool, task, mark = "asyncio", "anap", "amark"
+        # A second process takes a while to start beside the first.
+        count *= number**2
     return drains.drain(
         side,
         *("-P", pool, *IN_FLIGHT),
