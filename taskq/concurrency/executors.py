@@ -32,8 +32,8 @@ class Executor:
     in_user_code: Callable[[], bool]
     #: Raises an exception at the next await of the coroutine that runs; False when none does.
     interrupt_coroutine: Callable[[BaseException], bool]
-    #: Whether a coroutine runs that is waiting for something.
-    coroutine_waits: Callable[[], bool]
+    #: Cancels the coroutine that runs and waits for something; False when none does.
+    cancel_coroutine: Callable[[], bool]
     #: Where the function's stores say that they have answers outstanding.
     ahead: Ahead
 
@@ -42,7 +42,7 @@ def load_executor(name: str) -> Executor:
     """Return the executor called ``"package.module:function"``.
 
     Its module must also hold ``Outcome``; it may hold ``in_user_code()``, without which the
-    whole call counts as user code, ``interrupt_coroutine()``, ``coroutine_waits()`` and ``ahead``.
+    whole call counts as user code, ``interrupt_coroutine()``, ``cancel_coroutine()`` and ``ahead``.
     """
     execute = symbol_by_name(name)
     module = sys.modules[execute.__module__]
@@ -52,7 +52,7 @@ def load_executor(name: str) -> Executor:
         outcome=module.Outcome,
         in_user_code=getattr(module, "in_user_code", _always),
         interrupt_coroutine=getattr(module, "interrupt_coroutine", _not_interrupted),
-        coroutine_waits=getattr(module, "coroutine_waits", _never),
+        cancel_coroutine=getattr(module, "cancel_coroutine", _never),
         ahead=getattr(module, "ahead", None) or Ahead(),
     )
 

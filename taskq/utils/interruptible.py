@@ -53,11 +53,15 @@ class Interruptible:
 
     def throw_soon(self, exc: BaseException) -> None:
         """Do the same, from a signal handler or from another thread."""
-        self.is_killed = self.is_killed or isinstance(exc, asyncio.CancelledError)
         if self._loop is None:
             self._pending = exc
         elif not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self.throw, exc)
+
+    def cancel_soon(self) -> None:
+        """Cancel it for good, from a signal handler or from another thread."""
+        self.is_killed = True
+        self.throw_soon(asyncio.CancelledError())
 
     async def run(self) -> Any:
         """Await it, as a coroutine for an asyncio task."""

@@ -15,7 +15,6 @@ from kombu.utils.encoding import safe_repr
 from taskq import signals
 from taskq._state import _task_stack
 from taskq.app.context import Context
-from taskq.app.trace.body import limit_coroutines
 from taskq.app.trace.child import (
     decode_body,
     execute_task,
@@ -31,6 +30,7 @@ from taskq.app.trace.failures import (
     traceback_clear,
 )
 from taskq.app.trace.failures import signal_internal_error as _signal_internal_error
+from taskq.app.trace.limits import limit_coroutines
 from taskq.app.trace.outcome import (
     FAILED,
     IGNORE,

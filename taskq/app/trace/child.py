@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.serialization import loads as loads_message
 from kombu.serialization import prepare_accept_content, registry
@@ -12,22 +12,24 @@ from kombu.utils import json as kombu_json
 from taskq import states
 from taskq._state import current_app
 from taskq.app.context import NO_LINKS, Context
-from taskq.app.trace.coroutine import CoroutineTracer
 from taskq.app.trace.failures import TraceInfo
 from taskq.app.trace.outcome import FAILED, KINDS, OK, Outcome
 from taskq.app.trace.plan import Plan
 from taskq.app.trace.tracer import Tracer
-from taskq.app.trace.usercode import coroutine_waits, in_user_code, interrupt_coroutine
+from taskq.app.trace.usercode import cancel_coroutine, in_user_code, interrupt_coroutine
 from taskq.backends.ahead import ahead
 from taskq.exceptions import InvalidTaskError
 from taskq.utils import leaseclock
 from taskq.utils.jsontext import decode_json
 from taskq.utils.nodenames import gethostname
 
+if TYPE_CHECKING:
+    from taskq.app.trace.coroutine import CoroutineTracer
+
 __all__ = (
     "Outcome",
     "ahead",
-    "coroutine_waits",
+    "cancel_coroutine",
     "decode_body",
     "execute_task",
     "in_user_code",
@@ -70,6 +72,9 @@ class _Worker:
         """Return the tracer of a coroutine task on a shared loop, made on first use."""
         tracer = self.coroutine_tracers.get(name)
         if tracer is None:
+            # Imported by the first coroutine task: it brings asyncio along.
+            from taskq.app.trace.coroutine import CoroutineTracer
+
             tracer = self.coroutine_tracers[name] = CoroutineTracer(
                 name, self.tasks[name], app=self.app, hostname=self.hostname
             )

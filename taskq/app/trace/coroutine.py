@@ -20,12 +20,12 @@ from kombu.exceptions import EncodeError
 from taskq import signals, states
 from taskq._state import _task_stack
 from taskq.app.context import Context
-from taskq.app.trace.body import limits_of
 from taskq.app.trace.failures import (
     get_actual_ignore_result,
     report_internal_error,
     signal_internal_error,
 )
+from taskq.app.trace.limits import limits_of
 from taskq.app.trace.outcome import IGNORE_STATES, trace_ok_t
 from taskq.app.trace.plan import Plan
 from taskq.exceptions import InvalidTaskError, Reject, Retry, TaskCancelledError

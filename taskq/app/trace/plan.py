@@ -17,7 +17,6 @@ from kombu.utils.encoding import safe_repr
 from taskq import signals, states
 from taskq.app.context import Context
 from taskq.app.task import Task as BaseTask
-from taskq.app.trace.body import CoroutineBody
 from taskq.app.trace.failures import TraceInfo, get_actual_ignore_result, traceback_clear
 from taskq.app.trace.links import send_links
 from taskq.app.trace.outcome import IGNORED, REJECTED, RETRY
@@ -97,7 +96,7 @@ class Plan:
         # A task with a __call__ of its own is called through it, others go straight to run.
         self.has_custom_call = task_has_custom(task, "__call__")
         fun: Callable[..., Any] = task if self.has_custom_call else task.run
-        self.fun = CoroutineBody(task, fun) if self.blocking and task.is_coroutine else fun
+        self.fun = _coroutine_body(task, fun) if self.blocking and task.is_coroutine else fun
         self.track_started = task.track_started and not eager
         self.loader_init = _unless_default(loader, "on_task_init")
         self.loader_cleanup = _unless_default(loader, "on_process_cleanup")
@@ -253,6 +252,13 @@ def task_has_custom(task: Any, attr: str) -> bool:
     return bool(
         mro_lookup(task.__class__, attr, stop={BaseTask, object}, monkey_patched=["taskq.app.task"])
     )
+
+
+def _coroutine_body(task: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
+    # Imported by the first coroutine task: it brings asyncio along.
+    from taskq.app.trace.body import CoroutineBody
+
+    return CoroutineBody(task, fun)
 
 
 def _custom_handler(task: Any, name: str) -> Callable[..., Any] | None:

@@ -33,7 +33,10 @@ def interrupt_coroutine(exc: BaseException) -> bool:
     return True
 
 
-def coroutine_waits() -> bool:
-    """Return whether a coroutine runs here whose own code is not at work this moment."""
+def cancel_coroutine() -> bool:
+    """Cancel the coroutine that runs here; False when none does, or it is not waiting."""
     coroutine = user_code.coroutine
-    return coroutine is not None and not coroutine.stepping
+    if coroutine is None or coroutine.stepping:
+        return False
+    coroutine.cancel_soon()
+    return True

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import signal
-from asyncio import CancelledError
 from collections.abc import Iterable
 from types import FrameType
 
@@ -76,7 +75,7 @@ class Interrupts:
         if self._slots[TERMINATE] in (seq, ANY_TASK) and executor.in_user_code():
             self.ending = signum
             # A coroutine that waits is cancelled; one that doesn't is interrupted like a function.
-            if not (executor.coroutine_waits() and executor.interrupt_coroutine(CancelledError())):
+            if not executor.cancel_coroutine():
                 raise SystemExit(128 + signum)
 
 
