@@ -74,7 +74,9 @@ def measurements(redis: str) -> list[Measurement]:
         with side(package, "redis", results=False, redis=redis, amqp="") as it:
             if package not in NAPPERS:
                 return coroutines.drain(it)
-            return _drain(it, NAPPERS, PEER_NAP=str(coroutines.NAP), PEER_IN_FLIGHT="500")
+            # saq runs out of connections with more.
+            in_flight = "90" if package == "saq" else "500"
+            return _drain(it, NAPPERS, PEER_NAP=str(coroutines.NAP), PEER_IN_FLIGHT=in_flight)
 
     nappers = ("taskq", "celery", *(peer for peer in peers if peer in NAPPERS))
     return [
