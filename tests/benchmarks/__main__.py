@@ -16,7 +16,7 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from tests import services
@@ -41,9 +41,8 @@ def run(measurement: Measurement, rounds: int) -> dict[str, Figures]:
     }
 
 
-def run_all(chosen: Iterable[Measurement], rounds: int) -> list[report.Line]:
-    """Measure, print each line when it is there, and return all."""
-    lines: list[report.Line] = []
+def run_all(chosen: Iterable[Measurement], rounds: int) -> Iterator[report.Line]:
+    """Measure, and yield each line when it is there."""
     for measurement in chosen:
         try:
             medians = run(measurement, rounds)
@@ -56,9 +55,7 @@ def run_all(chosen: Iterable[Measurement], rounds: int) -> list[report.Line]:
                 for package in measurement.packages
                 if row.figure in medians.get(package, ())
             }
-            lines.append(report.Line(row, figures))
-            print(lines[-1].text(), flush=True)
-    return lines
+            yield report.Line(row, figures, min(rounds, measurement.rounds or rounds))
 
 
 def main() -> None:
@@ -80,11 +77,15 @@ def main() -> None:
         if unknown or options.list:
             print("measurements:", ", ".join(each.name for each in every))
             raise SystemExit(f"no such measurement: {', '.join(unknown)}" if unknown else 0)
-        lines = run_all([each for each in every if each.name in names], options.rounds)
+        lines: list[report.Line] = []
+        for line in run_all([each for each in every if each.name in names], options.rounds):
+            lines.append(line)
+            print(line.text(), flush=True)
+            if options.write:
+                # Line by line: what is measured is not lost when the run is interrupted.
+                report.write(options.write, lines, rounds=options.rounds)
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} minutes, median of {options.rounds}")
-    if options.write:
-        report.write(options.write, lines, rounds=options.rounds, redis=report.redis_version())
 
 
 if __name__ == "__main__":

@@ -160,6 +160,7 @@ def _latency(brokers: Brokers) -> list[Measurement]:
             "long",
             on("redis", latency.long_tasks),
             (Row("efficiency", "50 ms tasks, -c 8, of the ideal", "%", 97, ratio=False),),
+            rounds=3,
         ),
         Measurement(
             "mixed",
@@ -239,7 +240,7 @@ def _resources(brokers: Brokers) -> list[Measurement]:
                 Row("slower", f"{what}: round trip, against none", "×", more=False, ratio=False),
             ),
             ("taskq", "celery") if celery else TASKQ,
-            rounds=3,
+            rounds=2,
         )
 
     return [
@@ -281,7 +282,9 @@ def _scale(brokers: Brokers) -> list[Measurement]:
             Row(f"{size}-share", f"{size} kB: share of RPOP alone in one process", "%"),
         )
     return [
-        Measurement("payloads", brokers.on("redis", payloads.payloads), tuple(payload_rows)),
+        Measurement(
+            "payloads", brokers.on("redis", payloads.payloads), tuple(payload_rows), rounds=3
+        ),
         Measurement(
             "scale",
             scale,
@@ -292,5 +295,6 @@ def _scale(brokers: Brokers) -> list[Measurement]:
                 growth("tasks", "10,000 registered tasks, 500 of them called, against 7"),
             ),
             TASKQ,
+            rounds=3,
         ),
     ]

@@ -9,7 +9,7 @@ from tests.benchmarks.rows import Figures
 from tests.benchmarks.sides import Side
 
 #: Messages for about half a second of work and more.
-COUNTS = {"taskq": 12_000, "celery": 1_500}
+COUNTS = {"taskq": 10_000, "celery": 1_200}
 WORKER = ("-c", "2")
 
 

@@ -80,11 +80,11 @@ def measurements(redis: str) -> list[Measurement]:
 
     nappers = ("taskq", "celery", *(peer for peer in peers if peer in NAPPERS))
     return [
+        Measurement("peers-drain", drain, (Row("rate", "drain", "tasks/s"),), packages, 3),
+        Measurement("peers-publish", publish, (Row("rate", "publish", "messages/s"),), packages, 3),
         Measurement(
-            "peers-naps", naps, (Row("rate", "10 ms naps, one process", "tasks/s"),), nappers
+            "peers-naps", naps, (Row("rate", "10 ms naps, one process", "tasks/s"),), nappers, 3
         ),
-        Measurement("peers-drain", drain, (Row("rate", "drain", "tasks/s"),), packages),
-        Measurement("peers-publish", publish, (Row("rate", "publish", "messages/s"),), packages),
     ]
 
 

@@ -20,10 +20,14 @@ VERSIONS = ("taskq", "celery", "kombu", "redis", "amqp")
 
 @dataclass(frozen=True)
 class Line:
-    """A row with its figures, by package; empty if it could not be measured."""
+    """A row with its figures, by package; empty if it could not be measured.
+
+    - rounds: how many the figures are medians of.
+    """
 
     row: Row
     figures: dict[str, float]
+    rounds: int
 
     @property
     def ratio(self) -> float | None:
@@ -39,14 +43,14 @@ class Line:
             return None
         return value >= self.row.goal if self.row.more else value <= self.row.goal
 
+    @property
+    def has_peers(self) -> bool:
+        """Whether it compares more than the two."""
+        return not self.figures.keys() <= {"taskq", "celery"}
+
     def cells(self) -> list[str]:
         """Return what the table shows."""
         row = self.row
-        others = [
-            f"{package} {_figure(value)}"
-            for package, value in self.figures.items()
-            if package not in ("taskq", "celery")
-        ]
         goal = ""
         if row.goal is not None:
             sign, unit = ("≥" if row.more else "≤"), ("×" if row.ratio else f" {row.unit}")
@@ -55,7 +59,7 @@ class Line:
             row.what,
             row.unit,
             _figure(self.figures.get("taskq")),
-            _figure(self.figures.get("celery")) if not others else ", ".join(others),
+            _figure(self.figures.get("celery")),
             f"{self.ratio:.2f}×" if self.ratio is not None else "",
             goal,
             {True: "yes", False: "**no**", None: ""}[self.reached],
@@ -64,7 +68,12 @@ class Line:
     def text(self) -> str:
         """Return the line for a terminal."""
         what, unit, *rest = self.cells()
-        return f"{what:62s} {unit:10s} " + " ".join(f"{cell:>10s}" for cell in rest)
+        others = [
+            f"{package} {_figure(value)}"
+            for package, value in self.figures.items()
+            if package not in ("taskq", "celery")
+        ]
+        return " ".join([f"{what:62s} {unit:10s}", *(f"{x:>10s}" for x in rest), *others]).rstrip()
 
 
 def _figure(value: float | None) -> str:
@@ -73,25 +82,53 @@ def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def markdown(lines: Sequence[Line], rounds: int, redis: str) -> str:
-    """Return the table with what it was measured on."""
+def markdown(lines: Sequence[Line], rounds: int) -> str:
+    """Return the tables with what they were measured on."""
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     head = ("what", "unit", "taskq", "Celery", "ratio", "goal", "reached")
-    rows = [head, ("---", "---", "--:", "--:", "--:", "--:", "---"), *(x.cells() for x in lines)]
-    table = "\n".join("| " + " | ".join(row) + " |" for row in rows)
-    return (
-        f"Measured on {today}, medians of {rounds}; {cpu_count()} processors "
+    rows = []
+    for line in lines:
+        if not line.has_peers:
+            what, *cells = line.cells()
+            rows.append((what if line.rounds == rounds else f"{what} [^fewer]", *cells))
+    versions = ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
+    measured = (
+        f"Measured on {today}, medians of {rounds} rounds; {cpu_count()} processors "
         f"({platform.machine()}), Linux {platform.release().split('-')[0]}, "
-        f"Python {platform.python_version()}, Redis {redis}, {_versions()}.\n\n{table}\n"
+        f"Python {platform.python_version()}, Redis {redis_version()}, {versions}."
     )
+    parts = [measured, _table(head, rows)]
+    fewer = sorted({line.rounds for line in lines if line.rounds != rounds})
+    if fewer:
+        parts.append(f"[^fewer]: Medians of {' or '.join(map(str, fewer))} rounds.")
+    compared = [line for line in lines if line.has_peers]
+    if compared:
+        parts.append(_peers(compared))
+    return "\n\n".join(parts) + "\n"
 
 
-def write(path: Path, lines: Iterable[Line], *, rounds: int, redis: str) -> None:
+def _peers(lines: Sequence[Line]) -> str:
+    """Return the table of all task queues."""
+    packages = list(dict.fromkeys(package for line in lines for package in line.figures))
+    head = ("package", "version", *(f"{line.row.what}, {line.row.unit}" for line in lines))
+    rows = [
+        (package, _version(package), *(_figure(line.figures.get(package)) for line in lines))
+        for package in packages
+    ]
+    return _table(head, rows)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
+
+
+def write(path: Path, lines: Sequence[Line], *, rounds: int) -> None:
     """Put the table between the two comments in a file. Raises ValueError when it has none."""
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise ValueError(f"{path} has no {BEGIN} … {END} to put the table between")
-    table = f"{BEGIN}\n{markdown(list(lines), rounds, redis)}{END}"
+    table = f"{BEGIN}\n{markdown(lines, rounds)}{END}"
     path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL))
 
 
@@ -101,10 +138,6 @@ def redis_version() -> str:
         ["redis-server", "--version"], check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     return text.partition("v=")[2].split()[0]
-
-
-def _versions() -> str:
-    return ", ".join(f"{name} {_version(name)}" for name in VERSIONS)
 
 
 def _version(name: str) -> str:

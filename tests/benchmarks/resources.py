@@ -10,7 +10,7 @@ from tests.benchmarks.rows import Figures
 from tests.benchmarks.sides import PATIENCE, Side, clean_environment, program
 
 #: Seconds a worker is left alone before it is looked at, and for which it is looked at.
-SETTLE, WATCH = 2.0, 4.0
+SETTLE, WATCH = 1.0, 4.0
 
 
 def startup(side: Side) -> Figures:
