@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.benchmarks import coroutines, drains, latency, payloads, publishing, resources
 from tests.benchmarks.rows import Figures, Measurement, Row
@@ -39,14 +39,14 @@ class Brokers:
 
 
 def measurements(brokers: Brokers) -> list[Measurement]:
-    """Return everything that can be measured."""
+    """Return everything that can be measured, what matters most first."""
     return [
         *_drains(brokers),
         *_publishing(brokers),
         *_latency(brokers),
         *_resources(brokers),
-        *_coroutines(brokers),
         *_scale(brokers),
+        *(replace(each, rounds=3) for each in _coroutines(brokers)),
     ]
 
 
