@@ -230,13 +230,17 @@ def test_pool_and_shutdown_in_the_hands_of_the_other(pair: Any, worker: str) -> 
     module = "proj" if worker == "taskq" else "cproj"
     with pair.worker("-c", "1", "-n", "w@h", command=worker, app=module) as running:
         control = (pair.celery if client == "celery" else pair.proj).app.control
-        control.pool_grow(1, reply=True, timeout=20, limit=1)
-        wait_until(lambda: len(running.children()) == 2)
-        control.pool_shrink(1, reply=True, timeout=20, limit=1)
-        wait_until(lambda: len(running.children()) == 1)
+        # What is published before a worker has subscribed is lost.
+        wait_until(lambda: control.ping(timeout=2, limit=1), timeout=60)
+        assert control.pool_grow(1, reply=True, timeout=20, limit=1)
+        wait_until(lambda: len(running.children()) == 2, timeout=60)
+        assert control.pool_shrink(1, reply=True, timeout=20, limit=1)
+        wait_until(lambda: len(running.children()) == 1, timeout=60)
         before = running.children()
-        done = pair.run("-A", app, "control", "pool_restart", "-t", "5", command=client)
+        done = pair.run("-A", app, "control", "pool_restart", "-t", "8", command=client)
         assert "reload started" in done.stdout, done.stderr
-        wait_until(lambda: running.children() and not set(before) & set(running.children()))
+        wait_until(
+            lambda: running.children() and not set(before) & set(running.children()), timeout=60
+        )
         pair.run("-A", app, "control", "shutdown", "-t", "1", command=client)
-        assert running.process.wait(20) == 0
+        assert running.process.wait(60) == 0
