@@ -170,7 +170,7 @@ def send(proj, blow: str, *, fails: bool = False):
 
 
 @pytest.mark.parametrize("setup", SETUPS, ids=str)
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_joined_once_whoever_dies(make_project, request, setup):
     project = make_project(
         CODE,
@@ -188,7 +188,7 @@ def test_joined_once_whoever_dies(make_project, request, setup):
             return set(notes(project)) >= set(expected)
 
         try:
-            wait_until(all_ended, 40)
+            wait_until(all_ended, 150)
             # What was delivered again is worked off: nothing can be sent a second time any more.
             wait_until(lambda: fleet.replace_dead() or not left_in_broker(project), 60)
         finally:
