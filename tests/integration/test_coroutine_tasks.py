@@ -260,9 +260,9 @@ def test_hard_limit_ends_it(at: Setting, name: str) -> None:
     assert at.proj.aadd.delay(1, 1).get(timeout=20) == 2
 
 
+# Threads can't be interrupted from outside.
+@pytest.mark.parametrize("at", ["prefork", "asyncio"], indirect=True)
 def test_revoke_with_terminate_cancels(at: Setting, tmp_path: Any) -> None:
-    if at.pool in {"threads", "solo"}:
-        pytest.skip("threads can't be interrupted from outside")
     out = tmp_path / "out"
     result = at.proj.long.delay(str(out))
     at.worker.wait_for_log("LONG BEGUN")

@@ -218,10 +218,13 @@ def test_revokes_are_known_to_workers_that_start_later(project, proj, tmp_path):
 RATES = {"10": 10, "2.5": 2.5, "'20/s'": 20, "'120/m'": 2, "'7200/h'": 2}
 
 
-@pytest.mark.parametrize("pool", ["prefork", "threads"])
+# The limits are the consumer's, whatever the pool.
+@pytest.mark.parametrize(
+    ("urls", "pool"),
+    [("sqlite", "prefork"), ("redis", "prefork"), ("amqp", "prefork"), ("redis", "threads")],
+    indirect=["urls"],
+)
 def test_rate_limits_hold_and_never_block_others(make_project, urls, pool):
-    if pool != "prefork" and urls.name != "redis":
-        pytest.skip("the limits are the consumer's, whatever the pool")
     tasks = "".join(
         f"""
 @app.task(rate_limit={text})

@@ -75,7 +75,7 @@ def test_workers_of_both_know_each_other_and_elect_one(project: Any) -> None:
             )
             if "sort_heap" in theirs.log:
                 # It decides by its own answer when that comes before another's request.
-                pytest.skip("Celery's worker ended by its own error in an election")
+                pytest.xfail("Celery's worker ended by its own error in an election")
             # For the same reason it may elect itself before it has heard of us.
             assert winner(theirs, n) in {winner(ours, n), "c@h"}
             wait_until(lambda n=n: f"[id{n}] succeeded" in ours.log + theirs.log)

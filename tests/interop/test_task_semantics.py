@@ -111,7 +111,7 @@ def plain(value: Any) -> Any:
     return json.loads(re.sub(r"\b(taskq|celery)\.(?=[a-z_.]+)", "PKG.", text))
 
 
-@pytest.fixture(scope="module", params=["prefork", "threads"])
+@pytest.fixture(scope="module")
 def in_worker(request, tmp_path_factory, redis_server) -> dict[str, Any]:
     """What the cases of `worker_cases` saw, and the log lines they left."""
     seen: dict[str, Any] = {}
@@ -172,10 +172,17 @@ def _settle(worker: Any, start: int) -> None:
     time.sleep(0.3)
 
 
-@pytest.mark.parametrize("name", worker_cases.CASES)
+@pytest.mark.parametrize(
+    ("in_worker", "name"),
+    [
+        (pool, name)
+        for pool in ("prefork", "threads")
+        for name in worker_cases.CASES
+        if pool == "prefork" or name not in NEEDS_PROCESSES
+    ],
+    indirect=["in_worker"],
+)
 def test_in_a_worker(in_worker, name):
-    if name not in in_worker["celery"]:
-        pytest.skip("needs processes")
     (celery, celery_log), (taskq, taskq_log) = in_worker["celery"][name], in_worker["taskq"][name]
     assert unexpected(KNOWN_IN_WORKER, name, celery, taskq) == []
     if name not in OTHER_LOG:
