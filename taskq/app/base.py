@@ -150,6 +150,7 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
         self._pending_defaults: deque[Any] = deque()
         self._pending_periodic_tasks: deque[Any] = deque()
         self.finalized = False
+        self._complete = False
         self._finalize_mutex = threading.RLock()
         self._pending: deque[Any] = deque()
         self._tasks = tasks
@@ -291,12 +292,14 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
                 maybe_evaluate(self._pending.popleft())
             for task in list(self._tasks.values()):
                 task.bind(self)
+            self._complete = True
             self.on_after_finalize.send(sender=self)
 
     @property
     def tasks(self) -> Any:
         """The task registry. Finalizes the app."""
-        if not self.finalized:
+        if not self._complete:
+            # Another thread may be at it: this one waits until all tasks are there.
             self.finalize(auto=True)
         return self._tasks
 
