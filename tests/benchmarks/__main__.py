@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import statistics
 import sys
 import time
@@ -66,6 +67,8 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the names of the measurements")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the table into this file")
     options = parser.parse_args()
+    # Workers and servers end with this process, also when it is told to end.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     amqp = os.environ.get("BENCH_AMQP", services.AMQP_URL)
     started = time.monotonic()
     for redis in services.redis():
