@@ -100,12 +100,25 @@ def plain(value: Any, *, only_signatures: bool = False) -> Any:
     for the length of a group), and for pickles that are read where there is no taskq. JSON needs
     none of this.
     """
-    if isinstance(value, dict):
-        if only_signatures and value.__class__ is dict:
-            return value
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(plain(item, only_signatures=only_signatures) for item in value)
-    if isinstance(value, list):
-        return [plain(item, only_signatures=only_signatures) for item in value]
-    return value
+    return _plain(value, only_signatures, set())
+
+
+def _plain(value: Any, only_signatures: bool, inside: set[int]) -> Any:
+    """Do the work of `plain`.
+
+    - inside: identities of the containers that the value is in; one that is in itself is left as
+      it is, for the serializer to take or to refuse.
+    """
+    identity = id(value)
+    if not isinstance(value, dict | list | tuple) or identity in inside:
+        return value
+    if only_signatures and value.__class__ is dict:
+        return value
+    inside.add(identity)
+    try:
+        if isinstance(value, dict):
+            return {key: _plain(item, False, inside) for key, item in value.items()}
+        items = [_plain(item, only_signatures, inside) for item in value]
+        return tuple(items) if isinstance(value, tuple) else items
+    finally:
+        inside.discard(identity)

@@ -139,3 +139,17 @@ def test_how_deep_arguments_are_shown_is_a_setting(app, greet, options):
         ("([[[...]]],)", "{'more': {'a': [[...]]}}"),
         ("([[[['deep']]]],)", "{'more': {'a': [['b']]}}"),
     ]
+
+
+def test_an_argument_that_holds_itself_is_refused_or_sent() -> None:
+    app = TaskQ("circles", broker="memory://", set_as_current=False)
+
+    @app.task
+    def keep(value):
+        raise AssertionError("never runs")
+
+    circle: list[object] = []
+    circle.append(circle)
+    with pytest.raises(EncodeError, match=r"argument 'value' .*'json' can't encode"):
+        keep.delay(circle)
+    assert keep.apply_async((circle,), serializer="pickle").id
