@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Any
 
 import click
@@ -32,6 +33,7 @@ def _option(*names: str, **kwargs: Any) -> Any:
     type=COMMA_SEPARATED_LIST,
     help="Names of the queues to leave alone, with commas between.",
 )
+@_option("-j", "--json", is_flag=True, help="Print how many each queue held as JSON; needs -f.")
 @click.pass_context
 @handle_preload_options
 def purge(
@@ -39,6 +41,7 @@ def purge(
     force: bool,
     queues: list[str] | None,
     exclude_queues: list[str] | None,
+    json: bool,
     **_: Any,
 ) -> None:
     """Delete all messages waiting in the app's task queues.
@@ -47,13 +50,19 @@ def purge(
     """
     app = ctx.obj.app
     names = sorted(set(queues or app.amqp.queues) - set(exclude_queues or ()))
-    if not names:
+    if json and not force:
+        raise click.UsageError("--json prints nothing but data, so it can't ask first: add -f.")
+    if not names and not json:
         ctx.obj.echo("No queues to purge: all are excluded.")
         return
     if not force:
         _ask(ctx, names)
     with app.connection_for_write() as connection:
-        count = sum(_purge_queue(connection, name) for name in names)
+        counts = {name: _purge_queue(connection, name) for name in names}
+    if json:
+        ctx.obj.echo(dumps(counts))
+        return
+    count = sum(counts.values())
     known = _plural(len(names), "known task queue")
     ctx.obj.echo(
         f"Purged {_plural(count, 'message')} from {known}."

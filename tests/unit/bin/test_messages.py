@@ -91,6 +91,14 @@ class TestPurge:
         assert result.output == "Purged 2 messages from 1 known task queue.\n"
         assert taskq("-A", "proj", "purge", "-f").output == "No messages purged from 1 queue.\n"
 
+    def test_as_json(self, taskq, project):
+        self.send(taskq, 2)
+        assert json.loads(taskq("-A", "proj", "purge", "-f", "--json").output) == {"celery": 2}
+        assert taskq("-A", "proj", "purge", "-f", "--json", "-X", "celery").output == "{}\n"
+        refused = taskq("-A", "proj", "purge", "--json")
+        assert refused.exit_code == 2
+        assert "add -f" in refused.output
+
     def test_it_asks(self, taskq, project):
         self.send(taskq, 1)
         refused = taskq("-A", "proj", "purge", input="n\n")
