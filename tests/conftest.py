@@ -45,25 +45,6 @@ def pytest_runtest_makereport(
     return report
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep tests together that share what their module started: ``--dist loadgroup`` reads it."""
-    for item in items:
-        shared = _started_by_the_module(item) if isinstance(item, pytest.Function) else None
-        if shared is not None:
-            item.add_marker(pytest.mark.xdist_group(shared))
-
-
-def _started_by_the_module(test: pytest.Function) -> str | None:
-    """Return a name for what a fixture of the test's own module starts, with its parameter."""
-    chosen = test.callspec.params if hasattr(test, "callspec") else {}
-    for name, definitions in test._fixtureinfo.name2fixturedefs.items():
-        definition = definitions[-1]
-        if definition.scope == "module" and definition.baseid.endswith(".py"):
-            return f"{definition.baseid} {name} {chosen.get(name, '')}".strip()
-    return None
-
-
 # How long an example takes depends on what else the machine does.
 hypothesis.settings.register_profile(
     "taskq", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
