@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from kombu.utils.encoding import ensure_bytes
+from kombu.utils.encoding import bytes_to_str, ensure_bytes
 
 from taskq.backends.keyvalue import KeyValueStoreBackend
 from taskq.exceptions import ImproperlyConfigured
@@ -224,6 +224,13 @@ class CacheBackend(KeyValueStoreBackend):
     def expire(self, key: Any, value: Any) -> Any:
         """Let `key` vanish in `value` seconds."""
         return self.client.touch(key, memcached_time(value))
+
+    def _hold(self, key: Any, name: str) -> str:
+        if self.client.add(key, name, expire=memcached_time(self._chord_result_expires)):
+            return name
+        found = self.client.get(key)
+        # Removed meanwhile: whoever held it is done.
+        return "" if found is None else str(bytes_to_str(found))
 
     def _first_time(self, key: Any) -> bool:
         expire = memcached_time(self._chord_result_expires)

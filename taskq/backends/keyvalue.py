@@ -24,6 +24,9 @@ __all__ = ("BaseKeyValueStoreBackend", "KeyValueStoreBackend")
 
 Key = Any
 
+#: Seconds to wait for the name of who holds a claim, and between two looks.
+NAME_PATIENCE, NAME_PAUSE = 5.0, 0.01
+
 
 class BaseKeyValueStoreBackend(Backend):
     """Stores a meta under ``celery-task-meta-<id>``, a group under ``celery-taskset-meta-<id>``."""
@@ -297,7 +300,10 @@ class BaseKeyValueStoreBackend(Backend):
             return
         size = chord_size(request.chord) or len(header)
         done = self._count_header_task(header, group_id, request.id)
-        if done >= size and self._claim_chord(group_id, request.id):
+        if done < size or not self._claim_chord(group_id, request.id):
+            return
+        # The claim is removed after the header: what could be claimed again was sent meanwhile.
+        if self._load_header(group_id, request) is not None:
             self._send_body(header, request)
 
     def _load_header(self, group_id: str, request: Any) -> Any:
@@ -332,13 +338,22 @@ class BaseKeyValueStoreBackend(Backend):
 
         One that claimed it and died before it could send it is delivered again and may.
         """
-        claimant = self.get_key_for_chord(group_id, ".claimant")
-        if self._first_time(self.get_key_for_chord(group_id, ".claim")):
-            self.set(claimant, task_id)
-            return True
-        holder = self.get(claimant)
-        # One that died before it could write its name is nobody any more.
-        return holder is None or str(bytes_to_str(holder)) == task_id
+        return self._hold(self.get_key_for_chord(group_id, ".claim"), task_id) == task_id
+
+    def _hold(self, key: Key, name: str) -> str:
+        """Write a name under `key` unless there is one; return the one that is there.
+
+        For stores whose only atomic step is counting: who counts first writes its name, and the
+        others wait for it. One that died in between is nobody any more.
+        """
+        holder = key + self.key_t(".holder")
+        if self._first_time(key):
+            self.set(holder, name)
+            return name
+        patience = time.monotonic() + NAME_PATIENCE
+        while (found := self.get(holder)) is None and time.monotonic() < patience:
+            time.sleep(NAME_PAUSE)
+        return name if found is None else str(bytes_to_str(found))
 
     def _first_time(self, key: Key) -> bool:
         """Return True to exactly one caller."""
@@ -363,8 +378,9 @@ class BaseKeyValueStoreBackend(Backend):
         """Remove the keys that say which tasks were counted."""
         for result in header.results:
             self.delete(self.get_key_for_chord(group_id, f".{result.id}"))
-        self.delete(self.get_key_for_chord(group_id, ".claim"))
-        self.delete(self.get_key_for_chord(group_id, ".claimant"))
+        claim = self.get_key_for_chord(group_id, ".claim")
+        self.delete(claim)
+        self.delete(claim + self.key_t(".holder"))
 
     def _body_of(self, request: Any) -> Any:
         return self.app.signature(request.chord)
