@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from taskq.utils.nodenames import anon_nodename
 from taskq.utils.saferepr import saferepr
-from taskq.utils.time import maybe_make_aware
+from taskq.utils.time import add_seconds_to_datetime, maybe_make_aware
 
 __all__ = ("MessageBuilder", "task_message")
 
@@ -36,11 +36,14 @@ class task_message(NamedTuple):  # noqa: N801 - the public name
 
 
 def add_seconds(now: datetime, seconds: float, what: str) -> datetime:
-    """Return ``now`` plus seconds. Raises ValueError naming ``what`` when out of range."""
+    """Return the time so many real seconds after ``now``, whatever clocks do meanwhile.
+
+    Raises ValueError naming ``what`` when out of range.
+    """
     if seconds < INT_MIN:
         raise ValueError(f"{what} is out of range: {seconds!r} seconds")
     try:
-        return now + timedelta(seconds=seconds)
+        return add_seconds_to_datetime(now, seconds)
     except OverflowError as exc:
         raise ValueError(f"{what} is out of range: {seconds!r} seconds") from exc
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
 import pytest
 from kombu.exceptions import EncodeError
 
@@ -153,3 +156,14 @@ def test_an_argument_that_holds_itself_is_refused_or_sent() -> None:
     with pytest.raises(EncodeError, match=r"argument 'value' .*'json' can't encode"):
         keep.delay(circle)
     assert keep.apply_async((circle,), serializer="pickle").id
+
+
+@pytest.mark.parametrize("option", ["countdown", "expires"])
+@pytest.mark.parametrize("fold", [0, 1])
+def test_seconds_are_real_ones_while_clocks_are_set_back(option: str, fold: int) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    now = datetime(2030, 10, 27, 2, 59, 58, tzinfo=berlin, fold=fold)
+    app = TaskQ("clocks", broker="memory://", set_as_current=False, timezone="Europe/Berlin")
+    message = app.amqp.create_task_message("id", "t", (), {}, now=now, **{option: 4})
+    due = datetime.fromisoformat(message.headers["eta" if option == "countdown" else "expires"])
+    assert due.timestamp() == now.timestamp() + 4
