@@ -290,7 +290,7 @@ class AMQP(MessageBuilder):
     def batch(self, producer: Any, *, once: int | None = None, scope: str = "") -> Iterator[Any]:
         """Collect the task messages published with this producer and send them in one go.
 
-        Brokers that can't take a batch get them one by one, at once. Nothing is sent when the
+        Brokers that can't take a batch get them one by one, at the end. Nothing is sent when the
         body raises.
 
         Parameters:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from kombu import Exchange, Queue
@@ -134,8 +135,8 @@ class Producer(_KombuProducer):
     ) -> Iterator[Producer]:
         """Collect the task messages published inside, and send them in one go at the end.
 
-        Where the channel can't do that they are published at once, one by one. When the body
-        raises nothing of the batch is sent. Batches may be nested: the outermost sends.
+        Where the channel can't do that they are sent one by one, then. When the body raises
+        nothing of the batch is sent. Batches may be nested: the outermost sends.
 
         - retry, retry_policy: whether and how to try again when the connection fails.
         - once: have the broker leave out messages whose ids it got in such a batch before, and
@@ -145,7 +146,7 @@ class Producer(_KombuProducer):
         method = "basic_publish_many" if once is None else "basic_publish_once"
         if self._batch is None:
             self._ensured(self._open, retry=retry, retry_policy=retry_policy)
-        if self._batch is not None or not hasattr(self.channel, method):
+        if self._batch is not None:
             yield self
             return
         batch: list[Prepared] = []
@@ -154,13 +155,18 @@ class Producer(_KombuProducer):
             yield self
         finally:
             self._batch = None
-        if batch:
+        if not batch:
+            return
+        if hasattr(self.channel, method):
             extra = () if once is None else (once, scope)
-            self._ensured(
-                lambda: getattr(self.channel, method)(batch, *extra),
-                retry=retry,
-                retry_policy=retry_policy,
-            )
+            sends = [lambda: getattr(self.channel, method)(batch, *extra)]
+        else:
+            sends = [partial(self._publish_prepared, *prepared) for prepared in batch]
+        for send in sends:
+            self._ensured(send, retry=retry, retry_policy=retry_policy)
+
+    def _publish_prepared(self, message: Any, exchange: str, routing_key: str) -> None:
+        self._open().basic_publish(message, exchange=exchange, routing_key=routing_key)
 
     @contextmanager
     def collecting(self) -> Iterator[list[Prepared]]:

@@ -167,3 +167,20 @@ def test_seconds_are_real_ones_while_clocks_are_set_back(option: str, fold: int)
     message = app.amqp.create_task_message("id", "t", (), {}, now=now, **{option: 4})
     due = datetime.fromisoformat(message.headers["eta" if option == "countdown" else "expires"])
     assert due.timestamp() == now.timestamp() + 4
+
+
+def test_a_group_is_sent_whole_or_not_at_all() -> None:
+    app = TaskQ("whole", broker="memory://", backend="cache+memory://", set_as_current=False)
+
+    @app.task
+    def keep(value):
+        raise AssertionError("never runs")
+
+    with pytest.raises(EncodeError, match="argument 'value'"):
+        group(keep.s(1), keep.s(2), keep.s(object())).apply_async()
+    with app.connection_for_read() as connection:
+        queue = app.amqp.default_queue(connection.default_channel)
+        queue.declare()
+        assert queue.get() is None
+        group(keep.s(1), keep.s(2)).apply_async()
+        assert [queue.get().payload[0] for _ in range(2)] == [[1], [2]]
