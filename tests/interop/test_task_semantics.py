@@ -112,8 +112,18 @@ def plain(value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def in_worker(request, tmp_path_factory, redis_server) -> dict[str, Any]:
-    """What the cases of `worker_cases` saw, and the log lines they left."""
+def in_prefork(tmp_path_factory, redis_server) -> dict[str, Any]:
+    """What the cases of `worker_cases` saw with processes, and the log lines they left."""
+    return seen_with("prefork", tmp_path_factory, redis_server)
+
+
+@pytest.fixture(scope="module")
+def in_threads(tmp_path_factory, redis_server) -> dict[str, Any]:
+    """The same with threads."""
+    return seen_with("threads", tmp_path_factory, redis_server)
+
+
+def seen_with(pool, tmp_path_factory, redis_server) -> dict[str, Any]:
     seen: dict[str, Any] = {}
     for package in PACKAGES:
         project = Project(
@@ -125,12 +135,12 @@ def in_worker(request, tmp_path_factory, redis_server) -> dict[str, Any]:
         module = project.as_package(package, "wproj")
         try:
             with project.worker(
-                "-c", "2", "-P", request.param, "-E", command=package, app="wproj"
+                "-c", "2", "-P", pool, "-E", command=package, app="wproj"
             ) as worker:
                 seen[package] = {
                     name: _saw(case, module, worker)
                     for name, case in worker_cases.CASES.items()
-                    if request.param == "prefork" or name not in NEEDS_PROCESSES
+                    if pool == "prefork" or name not in NEEDS_PROCESSES
                 }
         finally:
             project.close()
@@ -173,16 +183,16 @@ def _settle(worker: Any, start: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("in_worker", "name"),
+    ("pool", "name"),
     [
         (pool, name)
         for pool in ("prefork", "threads")
         for name in worker_cases.CASES
         if pool == "prefork" or name not in NEEDS_PROCESSES
     ],
-    indirect=["in_worker"],
 )
-def test_in_a_worker(in_worker, name):
+def test_in_a_worker(request, pool, name):
+    in_worker = request.getfixturevalue(f"in_{pool}")
     (celery, celery_log), (taskq, taskq_log) = in_worker["celery"][name], in_worker["taskq"][name]
     assert unexpected(KNOWN_IN_WORKER, name, celery, taskq) == []
     if name not in OTHER_LOG:
