@@ -41,8 +41,8 @@ def captured():
 def test_family_tree():
     assert logger_isa(worker_logger, base_logger)
     assert logger_isa(task_logger, base_logger)
-    assert logger_isa(get_task_logger("proj.tasks"), task_logger)
-    assert not logger_isa(logging.getLogger("proj.other"), task_logger)
+    assert logger_isa(get_task_logger("family.tasks"), task_logger)
+    assert not logger_isa(logging.getLogger("family.other"), task_logger)
 
 
 def test_handlers_configured_for_celerys_names_still_hear_everything(captured):
