@@ -21,6 +21,9 @@ import pytest
 from tests.integration.project import ROOT, Project, wait_until
 from tests.interop import task_cases, worker_cases
 
+# The first test of a pool waits for all cases, in both packages.
+pytestmark = pytest.mark.timeout(300)
+
 PACKAGES = ("celery", "taskq")
 
 #: Path in what a case of `task_cases` saw -> why ours is another.
