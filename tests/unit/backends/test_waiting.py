@@ -113,6 +113,12 @@ def in_threads(count: int, call: Any) -> list[Any]:
     return outcomes
 
 
+def arrives(source: FedSource, result: Meta) -> None:
+    """Store a result and tell of it, as stores do: who comes too late to be told finds it."""
+    source.stored[result["task_id"]] = result
+    source.sent.put(result)
+
+
 def test_what_is_stored_is_returned_without_waiting(source: FedSource, waiter: Waiter) -> None:
     source.stored["a"] = meta("a", result=1)
     assert waiter.wait_for("a", timeout=0)["result"] == 1
@@ -173,7 +179,7 @@ def test_an_error_of_on_interval_ends_waiting(source: FedSource, waiter: Waiter)
 
 
 def test_many_threads_wait_for_one_task(source: FedSource, waiter: Waiter) -> None:
-    threading.Timer(0.1, source.sent.put, [meta("a", result=5)]).start()
+    threading.Timer(0.1, arrives, [source, meta("a", result=5)]).start()
     metas = in_threads(8, lambda: waiter.wait_for("a", timeout=10))
     assert [each["result"] for each in metas] == [5] * 8
 
@@ -185,7 +191,7 @@ def test_many_threads_wait_for_tasks_of_their_own(source: FedSource, waiter: Wai
     def wait() -> bool:
         with lock:
             task_id = next(ids)
-        timer = threading.Timer(0.05, source.sent.put, [meta(task_id, result=task_id)])
+        timer = threading.Timer(0.05, arrives, [source, meta(task_id, result=task_id)])
         timer.start()
         return bool(waiter.wait_for(task_id, timeout=10)["result"] == task_id)
 
