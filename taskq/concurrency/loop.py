@@ -234,3 +234,16 @@ def _wake_pair() -> tuple[int, int]:
     os.set_blocking(reader, False)
     os.set_blocking(writer, False)
     return reader, writer
+
+
+class Pumped:
+    """The part of a pool that turns its own loop, where the worker's does not run."""
+
+    _loop: PoolLoop
+    flush_dispatch: Callable[[], None]
+
+    def pump(self, timeout: float | None = None) -> None:
+        """Turn the pool's own loop once: for waiting while the worker's loop does not run."""
+        self.flush_dispatch()
+        self._loop.turn(timeout)
+        self.flush_dispatch()

@@ -23,7 +23,7 @@ from taskq.app import trace
 from taskq.concurrency.base import BasePool, apply_target, log_callback_error
 from taskq.concurrency.executors import EXECUTE_TASK
 from taskq.concurrency.jobs import Job, PoolResult, RunningJob, escaped
-from taskq.concurrency.loop import PoolLoop
+from taskq.concurrency.loop import PoolLoop, Pumped
 from taskq.concurrency.refusals import LimitRefusal
 from taskq.concurrency.runtimes import Runtimes
 from taskq.concurrency.tickets import Ticket, claim
@@ -46,7 +46,7 @@ class ApplyResult:
         self.f.wait(timeout)
 
 
-class TaskPool(BasePool):
+class TaskPool(Pumped, BasePool):
     """A bounded number of threads, started as they are needed."""
 
     limit: int
@@ -121,12 +121,6 @@ class TaskPool(BasePool):
         """Wait until everything that was submitted has ended."""
         while self._pending or self._batch or self._handed or self._news or self._calls:
             self.pump()
-
-    def pump(self, timeout: float | None = None) -> None:
-        """Turn the pool's own loop once: for waiting while the worker's loop does not run."""
-        self.flush_dispatch()
-        self._loop.turn(timeout)
-        self.flush_dispatch()
 
     def grow(self, n: int = 1) -> None:
         """Allow ``n`` more threads."""

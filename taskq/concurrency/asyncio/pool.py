@@ -25,7 +25,7 @@ from taskq.concurrency.asyncio.ticket import Ticket
 from taskq.concurrency.asyncio.watchdog import Watchdog
 from taskq.concurrency.base import BasePool, apply_target, log_callback_error
 from taskq.concurrency.jobs import Job, PoolResult, RunningJob
-from taskq.concurrency.loop import PoolLoop
+from taskq.concurrency.loop import PoolLoop, Pumped
 from taskq.concurrency.refusals import LimitRefusal
 from taskq.concurrency.thread import ApplyResult
 from taskq.utils.coroutines import lend_loop
@@ -40,7 +40,7 @@ DEFAULT_CONCURRENCY = 100
 MAX_THREADS = min(32, (os.cpu_count() or 1) + 4)
 
 
-class TaskPool(BasePool):
+class TaskPool(Pumped, BasePool):
     """Coroutine tasks on one event loop, plain functions in a bounded number of threads."""
 
     #: Tasks in flight when neither option nor setting says how many.
@@ -131,12 +131,6 @@ class TaskPool(BasePool):
         """Wait until everything that was submitted has ended."""
         while self._waiting() or self._batch or self._handed or self._calls:
             self.pump()
-
-    def pump(self, timeout: float | None = None) -> None:
-        """Turn the pool's own loop once: for waiting while the worker's loop does not run."""
-        self.flush_dispatch()
-        self._loop.turn(timeout)
-        self.flush_dispatch()
 
     def grow(self, n: int = 1) -> None:
         """Allow ``n`` more tasks in flight."""
