@@ -90,3 +90,13 @@ def connection(redis_url: str) -> Iterator[Any]:
     """A connection through the Redis transport."""
     with Connection(redis_url) as connection:
         yield connection
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Any]:
+    """A Redis server of the test's own, which writes every change to disk and may be restarted."""
+    from tests.integration.redis_support import Server
+
+    server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
+    yield server
+    server.stop()

@@ -10,7 +10,6 @@ from taskq.app.trace import Tracer
 from taskq.backends.ahead import ahead
 from taskq.backends.redis import RedisBackend
 from taskq.backends.redis.ahead import LARGEST, MOST_OUTSTANDING
-from tests.integration.redis_support import Server
 
 IDS = [f"id-{number}" for number in range(5)]
 
@@ -24,13 +23,6 @@ def make_app(url, **settings):
 @pytest.fixture
 def app(redis_url):
     return make_app(redis_url)
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.stop()
 
 
 @pytest.fixture(autouse=True)

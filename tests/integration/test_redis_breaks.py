@@ -12,16 +12,9 @@ from kombu.exceptions import OperationalError
 from redis import Redis
 
 from taskq.transport import Connection
-from tests.integration.redis_support import Receiver, Server, bodies_in, receiving, send, wait_for
+from tests.integration.redis_support import Receiver, bodies_in, receiving, send, wait_for
 
 LEASE = 2.0
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.stop()
 
 
 def kill_clients(client: Redis) -> None:

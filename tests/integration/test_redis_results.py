@@ -14,7 +14,7 @@ from redis import exceptions
 from taskq import TaskQ
 from taskq.backends.redis import RedisBackend, SentinelBackend
 from taskq.exceptions import BackendStoreError, ImproperlyConfigured, TimeoutError
-from tests.integration.redis_support import Server, wait_for
+from tests.integration.redis_support import wait_for
 
 
 def make_app(url, **settings):
@@ -26,13 +26,6 @@ def make_app(url, **settings):
 @pytest.fixture
 def app(redis_url):
     return make_app(redis_url)
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = Server(tmp_path, "--appendonly", "yes", "--appendfsync", "always")
-    yield server
-    server.stop()
 
 
 def celery_app(url, **settings):
