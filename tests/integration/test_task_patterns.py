@@ -133,7 +133,9 @@ def plus(x, y):
 
 
 @app.task(bind=True)
-def upload(self, names):
+def upload(self, names, begin_when_there=None):
+    while begin_when_there and not os.path.exists(begin_when_there):
+        time.sleep(0.01)
     for number, name in enumerate(names):
         if not self.request.called_directly:
             self.update_state(state="PROGRESS", meta={"done": number, "of": len(names)})
@@ -253,10 +255,19 @@ def test_several_callbacks_get_the_result(proj, worker):
     assert sorted(child.get(timeout=20) for child in result.children) == [20, 104]
 
 
-def test_progress_as_it_is_made(proj):
+def test_progress_as_it_is_made(proj, tmp_path):
     seen = []
-    result = proj.upload.delay(["a", "b"])
-    assert result.get(timeout=20, on_message=seen.append, propagate=False) == 2
+    waited = tmp_path / "waited"
+    result = proj.upload.delay(["a", "b"], begin_when_there=str(waited))
+    # States are told to those who wait already, so the task begins when this one does.
+    value = result.get(
+        timeout=20,
+        interval=0.05,
+        on_interval=waited.touch,
+        on_message=seen.append,
+        propagate=False,
+    )
+    assert value == 2
     mine = [message for message in seen if message["task_id"] == result.id]
     assert {"task_id", "status", "result", "traceback", "children"} <= mine[-1].keys()
     assert [message["result"] for message in mine] == [
