@@ -150,7 +150,6 @@ class Definitions:
             **models,
             **options,
         }
-        attributes.setdefault("typing", self.strict_typing)
         cls = type(fun.__name__, (base,), attributes)
         cls.__qualname__ = getattr(fun, "__qualname__", fun.__name__)
         task = cls()

@@ -42,8 +42,9 @@ class TaskAttributes:
 
     #: Name the task is registered under.
     name: Any = None
-    #: Check arguments against the signature of `run` before sending.
-    typing: bool = True
+    #: Check arguments against the signature of `run` before sending; None leaves it to the app's
+    #: ``strict_typing``.
+    typing: bool | None = None
     #: Retries before giving up; None is no limit.
     max_retries: int | None = 3
     #: Seconds before a retry that gives no countdown.

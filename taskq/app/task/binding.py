@@ -39,6 +39,8 @@ class BoundTask(TaskAttributes):
         for attribute in ("acks_on_failure", "acks_on_timeout"):
             if getattr(cls, attribute) is None:
                 setattr(cls, attribute, cls.acks_on_failure_or_timeout)
+        if cls.typing is None:
+            cls.typing = app.strict_typing
         if not was_bound:
             cls.annotate()
             cls.request_stack = LocalStack()

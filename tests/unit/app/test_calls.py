@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from kombu.exceptions import EncodeError
 
-from taskq import TaskQ, chord, group, signals
+from taskq import Task, TaskQ, chord, group, signals
 from taskq.app.trace import build_tracer
 
 
@@ -184,3 +184,28 @@ def test_a_group_is_sent_whole_or_not_at_all() -> None:
         assert queue.get() is None
         group(keep.s(1), keep.s(2)).apply_async()
         assert [queue.get().payload[0] for _ in range(2)] == [[1], [2]]
+
+
+def test_whether_arguments_are_checked_is_the_option_s_then_the_class_s_then_the_app_s(unique):
+    class Unchecked(Task):
+        abstract = True
+        typing = False
+
+    def takes_two(x, y):
+        return x
+
+    def checks(*, base=None, strict_typing=True, **options):
+        app = TaskQ(unique, broker="memory://", set_as_current=False, strict_typing=strict_typing)
+        task = app.task(name="two", base=base, shared=False, **options)(takes_two)
+        try:
+            task.delay(1)
+        except TypeError:
+            return True
+        return False
+
+    assert checks()
+    assert not checks(strict_typing=False)
+    assert not checks(base=Unchecked)
+    assert checks(base=Unchecked, typing=True)
+    assert checks(strict_typing=False, typing=True)
+    assert not checks(typing=False)

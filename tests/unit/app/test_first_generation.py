@@ -44,6 +44,11 @@ def describe(x, task_id=None, task_name=None, task_retries=None, task_is_eager=N
     return [x, task_id, task_name, task_retries, task_is_eager, sorted(kwargs)]
 
 
+@task
+def who(task_id, task_name):
+    return [task_id, task_name]
+
+
 @task()
 def tweet(text, **kwargs):
     try:
@@ -99,6 +104,7 @@ def test_functions(app):
 def test_default_keyword_arguments(app):
     seen = describe.apply_async((1,), task_id="the-id").get()
     assert seen == [1, "the-id", describe.name, 0, True, ["delivery_info", "logfile", "loglevel"]]
+    assert who.apply_async(task_id="the-id").get() == ["the-id", who.name]
 
 
 def test_they_are_not_sent_again_by_a_retry(app):
