@@ -25,10 +25,12 @@ class Context:
     _children: list[Any] | None = None
     #: 1 while the tracer calls a task with a ``__call__`` of its own; see `Task.__call__`.
     _protected = 0
+    #: A tracer runs it, which sends its retries once their state is stored.
+    _traced = False
     #: It runs on a loop among others: what would block it is left to the tracer.
     _shares_loop = False
-    #: The `Retry` whose message the tracer is to send.
-    _unsent_retry: Any = None
+    #: Each `Retry` whose message the tracer is to send.
+    _unsent_retries: tuple[Any, ...] = ()
     args: Any = None
     callbacks: Any = None
     called_directly = True

@@ -8,7 +8,7 @@ from taskq.app.task.signatures import TaskSignatures
 from taskq.exceptions import Reject, Retry
 from taskq.utils.serialization import raise_with_context
 
-__all__ = ("RetryingTask",)
+__all__ = ("RetryingTask", "send_retries")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -77,15 +77,25 @@ class RetryingTask(TaskSignatures[P, R], Generic[P, R]):
             if throw:
                 raise ret
             return ret
-        if request._shares_loop:
-            request._unsent_retry = ret
-            if throw:
-                raise ret
-            return ret
-        try:
-            sig.apply_async()
-        except Exception as send_error:
-            raise Reject(send_error, requeue=False) from send_error
+        if request._shares_loop or (throw and request._traced):
+            # Sent by the tracer, after state RETRY: what ends the retry is stored later then.
+            request._unsent_retries = (*request._unsent_retries, ret)
+        else:
+            _send(ret)
         if throw:
             raise ret
         return ret
+
+
+def send_retries(request: Any) -> None:
+    """Send the retries that were left to the tracer of this request. Raises Reject if it can't."""
+    retries, request._unsent_retries = request._unsent_retries, ()
+    for retry in retries:
+        _send(retry)
+
+
+def _send(retry: Retry) -> None:
+    try:
+        retry.sig.apply_async()
+    except Exception as exc:
+        raise Reject(exc, requeue=False) from exc

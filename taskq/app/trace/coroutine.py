@@ -20,6 +20,7 @@ from kombu.exceptions import EncodeError
 from taskq import signals, states
 from taskq._state import _task_stack
 from taskq.app.context import Context
+from taskq.app.task.retrying import send_retries
 from taskq.app.trace.failures import (
     get_actual_ignore_result,
     report_internal_error,
@@ -28,7 +29,7 @@ from taskq.app.trace.failures import (
 from taskq.app.trace.limits import limits_of
 from taskq.app.trace.outcome import IGNORE_STATES, trace_ok_t
 from taskq.app.trace.plan import Plan
-from taskq.exceptions import InvalidTaskError, Reject, Retry, TaskCancelledError
+from taskq.exceptions import InvalidTaskError, TaskCancelledError
 from taskq.utils.coroutines import is_coroutine
 from taskq.utils.interruptible import run_limited
 from taskq.utils.saferepr import saferepr
@@ -176,7 +177,7 @@ class Unsettled:
             self.raised is None
             and self.internal is None
             and not self.done_before
-            and request._unsent_retry is None
+            and not request._unsent_retries
             and plan.stores_ahead
             and not (request.callbacks or request.chain or request.chord)
             and not signals.task_success.receivers
@@ -241,8 +242,6 @@ class Unsettled:
         failure = einfo = retstr = None
         state = SUCCESS
         try:
-            if request._unsent_retry is not None:
-                self.raised = _send_retry(request._unsent_retry) or self.raised
             if self.raised is not None:
                 failure, einfo = self._on_raised(self.raised)
             else:
@@ -259,6 +258,9 @@ class Unsettled:
             if plan.after_return is not None and state not in IGNORE_STATES:
                 plan.after_return(state, retval, uuid, self.args, self.kwargs, einfo)
         finally:
+            if request._unsent_retries:
+                # The task went on after it had asked for a retry.
+                send_retries(request)
             if signals.task_postrun.receivers:
                 signals.task_postrun.send(
                     sender=plan.task,
@@ -280,14 +282,3 @@ class Unsettled:
             # Without the frames of this thread.
             exc.__traceback__ = traceback or exc.__traceback__
             return self.plan.on_raised(self.request, exc)
-
-
-def _send_retry(retry: Retry) -> Reject | None:
-    """Send the message of a retry that the coroutine has left to us; return what went wrong."""
-    try:
-        retry.sig.apply_async()
-    except Exception as exc:
-        rejected = Reject(exc, requeue=False)
-        rejected.__cause__ = exc
-        return rejected
-    return None

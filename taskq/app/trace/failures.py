@@ -10,6 +10,7 @@ from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from kombu.utils.encoding import safe_repr, safe_str
 
 from taskq import signals
+from taskq.app.task.retrying import send_retries
 from taskq.app.trace.outcome import RETRY
 from taskq.app.trace.policy import LOG_RETRY, get_log_policy, get_task_name
 from taskq.exceptions import BackendGetMetaError
@@ -48,10 +49,10 @@ def _original(exc: Any) -> Any:
 
 
 def _has_ended(task: Any, req: Any, reason: Any) -> bool:
-    """Return whether a retry, which was sent already, has ended before its state is stored here.
+    """Return whether a retry has ended before its state is stored here.
 
-    That can only be one that was to run at once. Its end is not overwritten: callers would wait
-    for ever.
+    That can only be one that was sent by ``retry(throw=False)`` or by hand, and was to run at once.
+    Its end is not overwritten: callers would wait for ever.
     """
     at_once = isinstance(reason.when, int | float) and reason.when <= _SOON
     # Results that come as messages are read by whoever waits for them.
@@ -98,8 +99,11 @@ class TraceInfo:
         type_, _, tb = sys.exc_info()
         reason = self.retval
         einfo = ExceptionInfo((type_, reason, tb))
-        if store_errors and not _has_ended(task, req, reason):
-            task.backend.mark_as_retry(req.id, reason.exc, einfo.traceback, request=req)
+        try:
+            if store_errors and (req._unsent_retries or not _has_ended(task, req, reason)):
+                task.backend.mark_as_retry(req.id, reason.exc, einfo.traceback, request=req)
+        finally:
+            send_retries(req)
         finished(task.on_retry(reason.exc, req.id, req.args, req.kwargs, einfo))
         if signals.task_retry.receivers:
             signals.task_retry.send(sender=task, request=req, reason=reason, einfo=einfo)

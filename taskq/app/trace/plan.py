@@ -135,7 +135,10 @@ class Plan:
             failure.handle_ignore(self.task, request)
             return failure, einfo
         if isinstance(exc, Retry):
-            return self.on_error(request, exc, RETRY, call_errbacks=False)
+            try:
+                return self.on_error(request, exc, RETRY, call_errbacks=False)
+            except Reject as unsent:
+                return self.on_raised(request, unsent)
         failed = self.on_error(request, exc)
         traceback_clear(exc)
         return failed

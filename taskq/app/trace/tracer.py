@@ -17,6 +17,7 @@ from kombu.exceptions import EncodeError
 from taskq import signals, states
 from taskq._state import _task_stack
 from taskq.app.context import Context
+from taskq.app.task.retrying import send_retries
 from taskq.app.trace.failures import (
     TraceInfo,
     get_actual_ignore_result,
@@ -97,6 +98,7 @@ class Tracer(Plan):
                     self.before_start(uuid, args, kwargs)
                 if self.has_custom_call:
                     request._protected = 1
+                request._traced = not self.eager
                 user_code.running = True
                 try:
                     retval = self.fun(*args, **kwargs)
@@ -119,6 +121,9 @@ class Tracer(Plan):
             if self.after_return is not None and state not in IGNORE_STATES:
                 self.after_return(state, retval, uuid, args, kwargs, einfo)
         finally:
+            if request._unsent_retries:
+                # The task went on after it had asked for a retry.
+                send_retries(request)
             if signals.task_postrun.receivers:
                 send_postrun(
                     sender=task,

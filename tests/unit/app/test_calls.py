@@ -10,6 +10,7 @@ from kombu.exceptions import EncodeError
 
 from taskq import Task, TaskQ, chord, group, signals
 from taskq.app.trace import build_tracer
+from taskq.exceptions import Retry
 
 
 @pytest.fixture
@@ -105,11 +106,56 @@ def test_an_error_while_sending_a_group_leaves_the_pool_usable(app, greet, limit
     group([greet.s(3), greet.s(4)]).apply_async()
 
 
+@pytest.fixture
+def state_when_sent(app):
+    """The states that tasks had in the result store when their messages were sent."""
+    states = []
+
+    def look(headers, **_):
+        states.append(app.AsyncResult(headers["id"]).state)
+
+    signals.before_task_publish.connect(look)
+    yield states
+    signals.before_task_publish.disconnect(look)
+
+
+@pytest.mark.parametrize("swallows", [False, True])
+def test_a_retry_is_sent_after_its_state_was_stored(app, state_when_sent, swallows):
+    @app.task(bind=True, name="careful", shared=False)
+    def careful(self):
+        try:
+            raise self.retry(countdown=0)
+        except Retry:
+            if not swallows:
+                raise
+        return "went on"
+
+    tracer = build_tracer("careful", app.tasks["careful"], app=app)
+    returned = tracer("an-id", (), {}, {"id": "an-id", "delivery_info": {}})
+    assert waiting(app) == 1
+    expected = "SUCCESS" if swallows else "RETRY"
+    assert state_when_sent == [expected]
+    assert getattr(returned.info, "state", "SUCCESS") == expected
+
+
+def test_a_retry_that_cannot_be_sent_rejects_the_message(app):
+    @app.task(bind=True, name="lost", shared=False)
+    def lost(self, user=None):
+        raise self.retry(args=[User()], countdown=0)
+
+    tracer = build_tracer("lost", app.tasks["lost"], app=app)
+    returned = tracer("an-id", (), {}, {"id": "an-id", "delivery_info": {}})
+    assert returned.info.state == "REJECTED"
+    assert isinstance(returned.info.retval.reason, EncodeError)
+    assert waiting(app) == 0
+
+
 @pytest.mark.parametrize("ended", ["FAILURE", "SUCCESS", "REVOKED"])
 def test_a_retry_that_has_ended_already_keeps_its_end(app, ended):
     @app.task(bind=True, name="hasty", shared=False)
     def hasty(self):
-        raise self.retry(countdown=0)
+        # Sent at once, and not by the tracer.
+        raise self.retry(countdown=0, throw=False)
 
     def run_at_once(headers, **_):
         result = "over" if ended == "SUCCESS" else ValueError("over")
