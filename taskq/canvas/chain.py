@@ -332,7 +332,9 @@ class _chain(Signature):
     def _find_app(self) -> Any:
         for step in self._steps:
             if isinstance(step, Signature):
-                return step._app or step._find_app()
+                found = step._app or step._find_app()
+                if found is not None:
+                    return found
         return None
 
     def __repr__(self) -> str:

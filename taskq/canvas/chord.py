@@ -14,11 +14,11 @@ from taskq.canvas.chord_parts import (
     final_tasks,
     freeze_body,
     header_of,
+    put_after,
     tasks_in,
 )
 from taskq.canvas.group import group
 from taskq.canvas.kinds import is_chain, is_chord, is_group, register_type
-from taskq.canvas.planning import root_result
 from taskq.canvas.signature import Signature, maybe_signature, plain
 from taskq.result import allow_join_result
 from taskq.utils.objects import getitem_property
@@ -254,9 +254,13 @@ class _chord(Signature):
         header_result = header.freeze(
             header_id, group_id=header_id, chord=plain(body), root_id=root_id, parent_id=parent_id
         )
-        root_result(body_result).parent = header_result
-        if not header.tasks:
-            body.apply_async(([],), producer=producer, add_to_parent=add_to_parent)
+        put_after(header_result, body_result, body)
+        sending = {"producer": producer, **options, **(header_delay or {})}
+        if not size:
+            # Nothing to wait for: no tasks, or such as end in empty groups.
+            header.send_frozen(partial_args, kwargs, **sending)
+            nothing: list[Any] = [[] for _ in header.tasks]
+            body.apply_async((nothing,), producer=producer, add_to_parent=add_to_parent)
             return body_result
         backend = app.backend
         polling = {"interval": interval, "countdown": countdown, "max_retries": max_retries}
@@ -264,9 +268,7 @@ class _chord(Signature):
         backend.apply_chord((header_id, header_result.results), body, **polling)
         # Before any task is sent: the last one may be done before the next line runs.
         backend.set_chord_size(header_id, size)
-        header.send_frozen(
-            partial_args, kwargs, producer=producer, **options, **(header_delay or {})
-        )
+        header.send_frozen(partial_args, kwargs, **sending)
         if add_to_parent:
             header.add_to_parent(header_result)
         return body_result
@@ -295,7 +297,7 @@ class _chord(Signature):
         body_result = self.body.freeze(
             _id, group_id=group_id, chord=chord, root_id=root_id, group_index=group_index
         )
-        root_result(body_result).parent = header_result
+        put_after(header_result, body_result, self.body)
         return body_result
 
     _freeze = freeze
@@ -333,7 +335,7 @@ class _chord(Signature):
         if task_id and not body.id:
             body.set(task_id=task_id)
         result = body.apply((header_result.get(propagate=propagate),), **shared)
-        root_result(result).parent = header_result
+        put_after(header_result, result, body)
         return result
 
     # -- options and stamps -------------------------------------------------------------

@@ -6,10 +6,18 @@ from typing import Any
 
 from taskq.canvas.kinds import is_chain, is_chord, is_group
 from taskq.canvas.making import maybe_signature
-from taskq.canvas.planning import needs_join
+from taskq.canvas.planning import needs_join, root_result
 from taskq.utils.functional import is_list, maybe_list, regen
 
-__all__ = ("BODY_OPTIONS", "body_with", "final_tasks", "freeze_body", "header_of", "tasks_in")
+__all__ = (
+    "BODY_OPTIONS",
+    "body_with",
+    "final_tasks",
+    "freeze_body",
+    "header_of",
+    "put_after",
+    "tasks_in",
+)
 
 #: Options that say when and how the header is sent, and are not the body's.
 HEADER_OPTIONS = frozenset(
@@ -85,6 +93,16 @@ def freeze_body(body: Any, task_id: str | None, header_id: str, root_id: str | N
         root_id=root_id,
         group_index=options.get("group_index"),
     )
+
+
+def put_after(header_result: Any, body_result: Any, body: Any) -> None:
+    """Make the result of a header the parent of that of the body's first step.
+
+    Raises TypeError if the body is an empty chain, which has no result.
+    """
+    if body_result is None:
+        raise TypeError(f"Cannot end a chord with {body!r}: the body must have tasks")
+    root_result(body_result).parent = header_result
 
 
 def final_tasks(sig: Any) -> int:

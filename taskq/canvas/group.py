@@ -307,7 +307,9 @@ class group(Signature):  # noqa: N801 - the public name
     def _find_app(self) -> Any:
         for task in self.tasks:
             if isinstance(task, Signature):
-                return task._app or task._find_app()
+                found = task._app or task._find_app()
+                if found is not None:
+                    return found
         return None
 
     def __repr__(self) -> str:

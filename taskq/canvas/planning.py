@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from taskq.canvas.composing import compose
-from taskq.canvas.kinds import TYPES, is_chain, is_chord, is_group
+from taskq.canvas.kinds import TYPES, is_chain, is_chord, is_empty_group, is_group
 from taskq.canvas.signature import maybe_signature
 from taskq.utils.functional import maybe_list
 
@@ -110,14 +110,20 @@ def plan(
 
 
 def flatten(steps: Iterable[Any], *, app: Any = None, clone: bool = True) -> list[Any]:
-    """Return the steps of a chain without chains in chains and groups of one task or none."""
+    """Return the steps of a chain without chains in chains and groups of one task or none.
+
+    A chain that has nothing but empty groups is one of them: it has a result, of no tasks.
+    """
     flat = []
+    nothing = None
     todo = list(steps)[::-1]
     while todo:
         step = maybe_signature(todo.pop(), app=app, clone=clone)
         if is_chain(step):
             todo.extend(reversed(step.unchain_tasks()))
-        elif is_group(step) and len(step.tasks) < 2:
+        elif is_empty_group(step):
+            nothing = step
+        elif is_group(step) and len(step.tasks) == 1:
             todo.extend(step.tasks)
         elif todo and is_chord(step) and is_chain(step.body) and not has_links(step):
             # What follows the chord may then follow the last step of its body.
@@ -126,7 +132,7 @@ def flatten(steps: Iterable[Any], *, app: Any = None, clone: bool = True) -> lis
             flat.append(step.with_body(body[0]) if body else step)
         else:
             flat.append(step)
-    return flat
+    return flat or ([nothing] if nothing is not None else [])
 
 
 def has_links(step: Any) -> bool:

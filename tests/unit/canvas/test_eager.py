@@ -49,6 +49,11 @@ def test_chord(run, s):
     assert result.parent.parent.get() == [2, 3]
 
 
+def test_a_chain_of_nothing_but_empty_groups(app, run, s):
+    assert run(_chain(group(), group(), app=app)).get() == []
+    assert run(group(_chain(group()), s.a(1, 1))).get() == [[], 2]
+
+
 def test_chord_of_nothing(run, s):
     assert run(chord([], s.t())).get() == 0
 

@@ -155,6 +155,32 @@ def test_an_empty_group(app):
     assert sent(app) == []
 
 
+def test_a_chain_of_nothing_but_empty_groups_is_an_empty_group(app):
+    assert _chain(group(), group(), app=app).apply_async().get() == []
+    assert _chain(group(), app=app).freeze().results == []
+    assert sent(app) == []
+
+
+def test_a_header_that_ends_in_nothing_is_not_waited_for(app, s):
+    chord([_chain(group()), group()], s.t()).apply_async()
+    (body,) = sent(app)
+    assert (body.task, body.args) == ("total", [[[]]])
+
+
+def test_what_leads_to_an_empty_group_is_sent(app, s):
+    chord([chord([s.a(1)], group())], s.t()).apply_async()
+    assert [(message.task, message.args) for message in sent(app)] == [
+        ("add", [1]),
+        ("total", [[[]]]),
+    ]
+
+
+@pytest.mark.parametrize("send", ["apply_async", "apply", "freeze"])
+def test_a_chord_must_end_in_something(s, send):
+    with pytest.raises(TypeError, match="the body must have tasks"):
+        getattr(chord([s.a(1)], chain()), send)()
+
+
 def test_groups_have_no_links(s):
     with pytest.raises(TypeError, match="use a chord"):
         group(s.a(1)).apply_async(link=s.a(2))
