@@ -7,7 +7,13 @@ import pytest
 from taskq.exceptions import ChordError
 from tests.integration.conftest import Urls
 from tests.integration.project import wait_until
-from tests.integration.workflows import CHORDS_RETURN, CODE, RETURNS, SWAPS_RETURN
+from tests.integration.workflows import (
+    CHORDS_RETURN,
+    CODE,
+    RETURNS,
+    STEPS_RETURN,
+    SWAPS_RETURN,
+)
 
 #: Broker and backend; a broker alone is its own backend.
 PAIRS = [
@@ -67,11 +73,25 @@ def returned(proj, expressions):
     return {one: result.get(timeout=60) for one, result in results.items()}
 
 
+def steps_returned(proj, expressions):
+    """Return what each step of chains returns, the last step first."""
+    results = {one: eval(one, dict(vars(proj))).apply_async() for one in expressions}
+    return {one: [step.get(timeout=60) for step in steps(last)] for one, last in results.items()}
+
+
+def steps(result):
+    while result is not None:
+        yield result
+        result = result.parent
+
+
 def test_workflows(proj, urls):
     expected = dict(RETURNS)
     if not urls.backend.startswith("rpc"):
         expected |= CHORDS_RETURN | SWAPS_RETURN
     assert returned(proj, expected) == expected
+    if not urls.backend.startswith("rpc"):
+        assert steps_returned(proj, STEPS_RETURN) == STEPS_RETURN
 
 
 def test_failures(proj, urls, tmp_path):

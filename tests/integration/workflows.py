@@ -116,3 +116,13 @@ SWAPS_RETURN = {
     "chord([add.s(1, 2), add.s(3, 4)], swap.si('swap chord'))": 10,
     "chord([add.s(1, 2), add.s(3, 4)], swap.si('swap group')) | total.s()": 10,
 }
+
+#: Chains in which a task replaces itself, and what each step returns, the last one first.
+STEPS_RETURN = {
+    "chain(add.s(1, 1), swap.si('task'), add.s(1))": [4, 3, 2],
+    "chain(add.s(1, 1), swap.si('chain'), add.s(1))": [10, 9, 2],
+    "chain(add.s(1, 1), swap.si('group'), total.s())": [10, [3, 7], 2],
+    "chain(add.s(1, 1), swap.si('chord'), add.s(1))": [11, 10, 2],
+    "chain(swap.s('swap'), add.s(1), add.s(2))": [12, 10, 9],
+    "chain(swap.s('swap chord'), group(add.s(1), add.s(2)))": [[11, 12], 10],
+}

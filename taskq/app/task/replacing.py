@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from taskq.app.task.running import RunningTask
-from taskq.canvas import _chain, group, signature
+from taskq.canvas import _chain, group
 from taskq.canvas.planning import needs_join
 from taskq.exceptions import Ignore, ImproperlyConfigured
 from taskq.utils.functional import maybe_list
@@ -39,10 +39,6 @@ class ReplaceableTask(RunningTask):
             sig.link(callback)
         for errback in maybe_list(request.errbacks) or ():
             sig.link_error(errback)
-        # What remains of the chain this task is in follows the replacement.
-        if request.chain:
-            for next_task in reversed(list(request.chain)):
-                sig |= signature(next_task, app=self.app)
         sig.set(
             chord=chord,
             group_id=request.group,
@@ -57,9 +53,11 @@ class ReplaceableTask(RunningTask):
                 if request.stamps and header in request.stamps:
                     sig.options.setdefault(header, request.stamps[header])
         sig.freeze(request.id)
+        # What remains of the chain this task is in follows the replacement, as it would the task.
+        following = {"chain": list(request.chain)} if request.chain else {}
         if request.is_eager:
-            return sig.apply().get()
-        sig.delay()
+            return sig.apply(**following).get()
+        sig.apply_async(**following)
         raise Ignore("Replaced by new task")
 
     def add_to_chord(self, sig: Any, lazy: bool = False) -> Any:
