@@ -353,12 +353,13 @@ class _chord(Signature):
     def link_error(self, errback: Any) -> Any:
         """Have a signature called when the chord fails.
 
-        That is once, for the body; with the setting ``task_allow_error_cb_on_chord_header``, once
-        more for each task of the header that fails.
+        That is once, for the body, and once more for each chord in the header that fails; with the
+        setting ``task_allow_error_cb_on_chord_header`` for each task of the header that fails.
         """
         errback = maybe_signature(errback, app=self._app)
-        if self.app.conf.task_allow_error_cb_on_chord_header:
-            for task in self._own_tasks():
+        every_task = self.app.conf.task_allow_error_cb_on_chord_header
+        for task in self._own_tasks():
+            if every_task or is_chord(task):
                 task.link_error(errback.clone())
         self.body.link_error(errback)
         return errback
