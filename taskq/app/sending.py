@@ -218,12 +218,6 @@ class Sending:
             parent_id = request.id
         if self.conf.task_inherit_parent_priority and request.delivery_info:
             options.setdefault("priority", request.delivery_info.get("priority"))
-        if request.stamped_headers and "stamped_headers" not in options:
-            options["stamped_headers"] = list(request.stamped_headers)
-            stamps = request.stamps or {}
-            for header in request.stamped_headers:
-                if header in stamps:
-                    options.setdefault(header, stamps[header])
         return root_id, parent_id
 
     def _expiry(self, task_id: str, expires: Any) -> tuple[Any, float]:

@@ -26,6 +26,10 @@ def seen(self, *args):
     return {"priority": info.get("priority"), "stamps": request.stamps or {},
             "stamped": sorted(request.stamped_headers or []), "eta": request.eta is not None}
 
+@app.task(bind=True)
+def becomes_seen(self):
+    raise self.replace(seen.s())
+
 @app.task
 def note(value, path):
     with open(path, "a") as file:
@@ -153,6 +157,14 @@ def test_stamps_of_a_visitor(proj):
         assert (
             stamped["stamps"]["signature"] == ["seen"] or stamped["stamps"]["signature"] == "seen"
         )
+
+
+def test_stamps_are_those_of_the_task(proj):
+    result = chain(proj.seen.s().stamp(customer="c1"), proj.seen.s()).apply_async()
+    assert result.get(timeout=20)["stamps"] == {}
+    assert result.parent.get(timeout=20)["stamps"] == {"customer": "c1"}
+    replaced = proj.becomes_seen.s().stamp(customer="c1").apply_async()
+    assert replaced.get(timeout=20)["stamps"] == {"customer": "c1"}
 
 
 def test_priorities_are_inherited(proj):

@@ -6,6 +6,7 @@ from typing import Any
 
 from taskq.app.task.running import RunningTask
 from taskq.canvas import _chain, group
+from taskq.canvas.kinds import is_chain, is_chord
 from taskq.canvas.planning import needs_join
 from taskq.exceptions import Ignore, ImproperlyConfigured
 from taskq.utils.functional import maybe_list
@@ -53,6 +54,8 @@ class ReplaceableTask(RunningTask):
                 if request.stamps and header in request.stamps:
                     sig.options.setdefault(header, request.stamps[header])
         sig.freeze(request.id)
+        if request.reply_to:
+            last_task_of(sig).set(reply_to=request.reply_to)
         # What remains of the chain this task is in follows the replacement, as it would the task.
         following = {"chain": list(request.chain)} if request.chain else {}
         if request.is_eager:
@@ -78,3 +81,10 @@ class ReplaceableTask(RunningTask):
     def on_replace(self, sig: Any) -> Any:
         """Run when the task is replaced by a signature, instead of returning `replace`."""
         return self.replace(sig)
+
+
+def last_task_of(sig: Any) -> Any:
+    """Return the signature in a workflow, which does not end in a group, whose result is its."""
+    while is_chain(sig) or is_chord(sig):
+        sig = sig.tasks[-1] if is_chain(sig) else sig.body
+    return sig
