@@ -197,6 +197,19 @@ def test_unread_tasks_move_to_a_child_that_idles(pool: TaskPool) -> None:
     assert {job.value for job in jobs} == set(pool.info["processes"])
 
 
+def test_a_task_that_moves_to_another_child_counts_once_and_there(pool: TaskPool) -> None:
+    all_up(pool)
+    known = [RecordingJob("sleep", (0.0001,)) for _ in range(50)]
+    run(pool, *known)
+    # The long one has short ones behind it, which the other child runs.
+    jobs = [RecordingJob("sleep", (0.5,)), *(RecordingJob("sleep", (0.0001,)) for _ in range(7))]
+    run(pool, *jobs)
+    ran = [sum(job.value == child for job in known + jobs) for child in pool.info["processes"]]
+    writes = pool.info["writes"]
+    assert writes["total"] == sum(ran) == 58
+    assert writes["raw"] == ", ".join(map(str, ran))
+
+
 def test_efficiency_of_long_tasks_on_many_children(make_pool: MakePool) -> None:
     pool = make_pool(8)
     all_up(pool)

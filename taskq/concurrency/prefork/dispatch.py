@@ -43,7 +43,7 @@ class Dispatcher:
         self.before_dispatch: Callable[[], None] | None = None
         #: Children by pid.
         self.children: dict[int, Child] = {}
-        #: Jobs written to children so far, per slot; ``info["writes"]`` shows it.
+        #: Jobs written to children and not taken back, per slot; ``info["writes"]`` shows it.
         self.writes: dict[int, int] = {}
         #: Large bodies on their way.
         self.files = BodyFiles()
@@ -116,6 +116,12 @@ class Dispatcher:
         """Queue jobs that came back from a child before all others."""
         self._returned.extend(jobs)
 
+    def give_back_read(self, child: Child, jobs: list[Job]) -> None:
+        """Queue jobs that ``child`` had read and not begun before all others."""
+        if jobs:
+            self.writes[child.index] -= len(jobs)
+            self.give_back(jobs)
+
     # -- children
 
     def recall(self, child: Child, most: int | None = None) -> list[Job]:
@@ -133,6 +139,7 @@ class Dispatcher:
             job = _take(child, seq)
             if job is not None:
                 jobs.append(job)
+                self.writes[child.index] -= 1
             if seq in child.files:
                 self.files.release(child.files.pop(seq))
         if queue and queue[0][1] is not head:

@@ -91,7 +91,7 @@ class Reaper:
         doomed = child.doom.seq if child.doom is not None else 0
         lost = [(seq, job) for seq, job in child.queue if seq <= begun or seq == doomed]
         unharmed = [job for seq, job in child.queue if seq > begun and seq != doomed]
-        self._dispatcher.give_back(unharmed)
+        self._dispatcher.give_back_read(child, unharmed)
         child.queue.clear()
         for fd in child.files.values():
             self._dispatcher.files.release(fd)
