@@ -93,7 +93,8 @@ def _concurrency_line(worker: Any) -> str:
     if autoscale:
         most, least = autoscale
         amount = f"{{min={least}, max={most}}}"
-    return f"{amount} ({name.rpartition('.')[2]})"
+    ours = name.removeprefix("taskq.concurrency.")
+    return f"{amount} ({ours.partition('.')[0] if ours != name else name.rpartition('.')[2]})"
 
 
 def _beside_art(lines: list[str]) -> str:
