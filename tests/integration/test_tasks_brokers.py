@@ -410,3 +410,34 @@ def test_urgent_messages_come_first(make_project, request, broker, order):
     with project.worker("-c", "1"):
         started = sorted((result.get(timeout=20), priority) for priority, result in sent)
     assert [priority for _, priority in started] == order
+
+
+def test_scheduled_tells_of_tasks_that_wait_for_their_time(make_project, urls):
+    project = make_project(CODE, broker=urls.broker, backend=urls.backend)
+    proj = project.proj
+    with project.worker("-c", "1", "-n", "w@h"):
+        sent = [
+            proj.add.apply_async((1, number), {}, countdown=seconds)
+            # Some are near enough to be held by the worker, whatever the broker.
+            for number, seconds in enumerate([3600, 60, 2, 600])
+        ]
+        proj.add.apply_async((9, 9), queue=f"{project.queue}-other", countdown=900)
+        inspect = proj.app.control.inspect(["w@h"], timeout=10)
+
+        def told():
+            return {item["request"]["id"]: item for item in inspect.scheduled()["w@h"]}
+
+        wait_until(lambda: told().keys() >= {result.id for result in sent if result is not sent[2]})
+        first = told()
+        assert all(
+            item["request"]["name"] == proj.add.name
+            and item["request"]["args"] == [1, number]
+            and item["request"]["hostname"] == "w@h"
+            and item["request"]["time_start"] is None
+            and dt.datetime.fromisoformat(item["eta"]).tzinfo
+            for number, result in enumerate(sent)
+            if (item := first.get(result.id))
+        )
+        assert len(first) <= len(sent)
+        assert sent[2].get(timeout=30) == 3
+        wait_until(lambda: set(told()) == {sent[0].id, sent[1].id, sent[3].id})

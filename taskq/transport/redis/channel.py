@@ -23,7 +23,7 @@ from taskq.transport.redis.claim import CONNECTION_ERRORS, Claimer
 from taskq.transport.redis.fanout import Subscription
 from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.lease import LeaseOptions
-from taskq.transport.redis.message import Message
+from taskq.transport.redis.message import Message as RedisMessage
 from taskq.transport.redis.publish import Prepared, PublishBatch, Publisher
 from taskq.transport.redis.qos import QoS
 from taskq.transport.redis.wire import Wire
@@ -47,7 +47,7 @@ class Channel(kombu_redis.Channel):
     Kombu's option ``ack_emulation`` has no effect: messages are always kept until acknowledged.
     """
 
-    Message = Message
+    Message = RedisMessage
     QoS = QoS
 
     lease: float = LEASE
@@ -291,6 +291,15 @@ class Channel(kombu_redis.Channel):
         """
         self.claimer.park(delivery_tag, due - time.time())
         self._settled()
+
+    def deferred(self, queues: Iterable[str], limit: int) -> list[RedisMessage]:
+        """Return the messages of some queues that wait until they are due, the next ones first.
+
+        - limit: how many of all queues' are looked at, at most.
+
+        Nobody holds them: they are only to be looked at. Raises connection errors.
+        """
+        return self.claimer.parked(queues, limit)
 
     def release(self, delivery_tags: Iterable[str], *, redelivered: bool = False) -> None:
         """Put held messages back to the front of their queues, at once.

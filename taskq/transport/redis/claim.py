@@ -293,6 +293,24 @@ class Claimer:
         if lease.settle(tag):
             lease.parks[tag] = lease.parking(message, time.monotonic() + delay)
 
+    def parked(self, queues: Iterable[str], limit: int) -> list[Message]:
+        """Return parked messages of some queues, those that are due next first.
+
+        - limit: how many parked messages of all queues are looked at, at most.
+        """
+        keys, lists = self._options.keys, self._options.lists
+        names = {lists.of_step(queue, step): queue for queue in queues for step in lists.steps}
+        (tags,) = self._on_side(pack("ZRANGE", keys.parked, 0, limit - 1), 1)
+        if not tags:
+            return []
+        (entries,) = self._on_side(pack("HMGET", keys.parked_messages, *tags), 1)
+        found = (_split_parked(entry) for entry in entries if entry is not None)
+        return [
+            Message.claimed(self._channel, raw, None, names[name])
+            for name, raw in found
+            if name in names
+        ]
+
     # -- counting ------------------------------------------------------------------------
 
     def starts_of(self, message: Message) -> int:
@@ -526,3 +544,9 @@ class Claimer:
         if self._channel.on_lost is not None:
             self._channel.on_lost(lost)
         return lost
+
+
+def _split_parked(entry: bytes) -> tuple[str, bytes]:
+    """Return the name of the list that a parked message returns to, and its envelope."""
+    length, _, rest = entry.partition(b":")
+    return rest[: int(length)].decode(), rest[int(length) :]

@@ -10,6 +10,7 @@ from kombu.log import get_logger
 from kombu.transport import base
 from kombu.utils.uuid import uuid
 
+from taskq.transport.sqlite import claiming
 from taskq.transport.sqlite.errors import DatabaseError
 from taskq.transport.sqlite.inbox import BATCH, Inbox
 from taskq.transport.sqlite.message import Message as SQLiteMessage
@@ -291,6 +292,30 @@ class Channel(base.StdChannel):
         """
         self.qos.defer(delivery_tag, due)
         self._settled()
+
+    def deferred(self, queues: Iterable[str], limit: int) -> list[SQLiteMessage]:
+        """Return the messages of some queues that wait until they are due, the next ones first.
+
+        Nobody holds them: they are only to be looked at.
+
+        Parameters:
+            queues: their names.
+            limit: how many to return at most.
+        """
+        if self.connection is None:
+            return []
+        rows = claiming.delayed(self.connection.database, queues, limit)
+        return [
+            SQLiteMessage(
+                channel=self,
+                delivery_tag="",
+                envelope=envelope,
+                body=body,
+                redelivered=redelivered,
+                deliveries=deliveries,
+            )
+            for _, redelivered, deliveries, envelope, body in rows
+        ]
 
     def release(self, delivery_tags: Iterable[str]) -> None:
         """Give messages back to their queues as if they had not been taken.

@@ -7,7 +7,8 @@ there to be claimed.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from pathlib import Path
 from sqlite3 import Connection
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from taskq.transport.sqlite.database import Database
 from taskq.transport.sqlite.statements import read_statements
 
-__all__ = ("SQL", "choose", "claim", "has_work", "next_due", "promote", "take")
+__all__ = ("SQL", "choose", "claim", "delayed", "has_work", "next_due", "promote", "take")
 
 SQL = read_statements(Path(__file__).with_name("sql") / "messages.sql")
 
@@ -41,6 +42,16 @@ def next_due(database: Database, queues: Sequence[str]) -> float | None:
         if due is not None and (first is None or due < first):
             first = due
     return first
+
+
+def delayed(database: Database, queues: Iterable[str], limit: int) -> list[Row]:
+    """Return the delayed messages of the queues that are due next, at most `limit`.
+
+    Returns:
+        rows of due time, redelivered, deliveries, envelope and body.
+    """
+    rows = [row for queue in queues for row in database.read(SQL["delayed"], (queue, limit))]
+    return sorted(rows, key=itemgetter(0))[:limit]
 
 
 def promote(connection: Connection, queues: Sequence[str], now: float) -> bool:

@@ -8,6 +8,9 @@ from typing import Any
 from taskq.worker.consumer.limiting import LimitedRequests
 from taskq.worker.state import task_reserved, task_scheduled
 
+#: Priority of a waiting request among the timer's entries; ``inspect scheduled`` tells it.
+ETA_PRIORITY = 6
+
 
 class HeldRequests(LimitedRequests):
     """The part of a consumer that keeps them, and passes them on when they may run."""
@@ -21,7 +24,7 @@ class HeldRequests(LimitedRequests):
         before = self.qos.value
         request._widened_prefetch = self.qos.increment_eventually() > before
         request._eta_timer_entry = self.timer.call_after(
-            max(0.0, due - time.time()), self.apply_eta_task, (request,), priority=6
+            max(0.0, due - time.time()), self.apply_eta_task, (request,), priority=ETA_PRIORITY
         )
         task_scheduled(request)
 

@@ -11,6 +11,8 @@ from kombu.utils.functional import maybe_list
 from taskq.utils.log import get_logger
 from taskq.utils.serialization import jsonify, strtobool
 from taskq.worker import state as worker_state
+from taskq.worker.consumer.holding import ETA_PRIORITY
+from taskq.worker.control.deferred import deferred_requests, shown
 from taskq.worker.control.finding import find_requests
 from taskq.worker.control.panel import inspect_command, ok
 from taskq.worker.request import Request
@@ -93,22 +95,27 @@ def stats(state: Any, **kwargs: Any) -> Any:
 
 @inspect_command(alias="dump_schedule")
 def scheduled(state: Any, **kwargs: Any) -> Any:
-    """Tasks that wait for their ETA in the worker."""
-    return list(_scheduled(state.consumer.timer))
+    """Tasks that wait for their ETA, in the worker or for its queues at the broker."""
+    held = _scheduled(state.consumer.timer)
+    at_broker = ((request, ETA_PRIORITY) for request in deferred_requests(state.consumer))
+    return [
+        {
+            "eta": request.eta.isoformat() if request.eta else None,
+            "priority": priority,
+            "request": shown(request),
+        }
+        for request, priority in (*held, *at_broker)
+    ]
 
 
-def _scheduled(timer: Any) -> Iterator[dict[str, Any]]:
+def _scheduled(timer: Any) -> Iterator[tuple[Request, int]]:
     for waiting in timer.schedule.queue:
         try:
             request = waiting.entry.args[0]
         except (IndexError, TypeError):
             continue
         if isinstance(request, Request):
-            yield {
-                "eta": request.eta.isoformat() if request.eta else None,
-                "priority": waiting.priority,
-                "request": request.info(),
-            }
+            yield request, waiting.priority
 
 
 @inspect_command(alias="dump_reserved")

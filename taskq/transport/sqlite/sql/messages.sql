@@ -131,6 +131,13 @@ SELECT count(*) FROM message WHERE queue = ?1 AND claim IS NULL AND due IS NULL;
 -- name: count_delayed
 SELECT count(*) FROM message WHERE queue = ?1 AND due IS NOT NULL;
 
+-- name: delayed
+-- The next of the delayed messages of the queue. Walks the index message_due.
+SELECT due, redelivered, deliveries, envelope, body FROM message
+WHERE queue = ?1 AND due IS NOT NULL
+ORDER BY due
+LIMIT ?2;
+
 -- name: purge_ready
 DELETE FROM message WHERE queue = ?1 AND claim IS NULL AND due IS NULL;
 
