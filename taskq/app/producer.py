@@ -19,12 +19,10 @@ from kombu.messaging import ChannelPromise
 from kombu.serialization import dumps, registry
 from kombu.utils import json as kombu_json
 
+from taskq.app.drafts import Draft, Prepared
 from taskq.utils.jsontext import encode_json
 
 __all__ = ("Producer",)
-
-#: A message as a channel prepares it, with its exchange and routing key.
-Prepared = tuple[Any, str, str]
 
 
 class Producer(_KombuProducer):
@@ -35,6 +33,8 @@ class Producer(_KombuProducer):
 
     #: Messages collected while a batch is open.
     _batch: list[Prepared] | None = None
+    #: Messages that somebody else is going to send.
+    _drafts: list[Draft] | None = None
 
     def publish_task(
         self,
@@ -79,6 +79,20 @@ class Producer(_KombuProducer):
             channel = self._open()
             for entity in declare:
                 _declare_once(entity, channel)
+            if self._drafts is not None:
+                draft = Draft(
+                    payload,
+                    content_type,
+                    content_encoding,
+                    priority,
+                    headers,
+                    properties,
+                    exchange,
+                    routing_key,
+                    options,
+                )
+                self._drafts.append(draft)
+                return None
             message = channel.prepare_message(
                 payload,
                 priority,
@@ -144,11 +158,10 @@ class Producer(_KombuProducer):
         - scope: ids are the same only within a scope.
         """
         method = "basic_publish_many" if once is None else "basic_publish_once"
-        if self._batch is None:
-            self._ensured(self._open, retry=retry, retry_policy=retry_policy)
-        if self._batch is not None:
+        if self._batch is not None or self._drafts is not None:
             yield self
             return
+        self._ensured(self._open, retry=retry, retry_policy=retry_policy)
         batch: list[Prepared] = []
         self._batch = batch
         try:
@@ -169,16 +182,16 @@ class Producer(_KombuProducer):
         self._open().basic_publish(message, exchange=exchange, routing_key=routing_key)
 
     @contextmanager
-    def collecting(self) -> Iterator[list[Prepared]]:
+    def collecting(self) -> Iterator[list[Draft]]:
         """Give the list of the task messages published inside; it is up to the caller to send them.
 
         What they need declared is declared.
         """
-        outer, self._batch = self._batch, []
+        outer, self._drafts = self._drafts, []
         try:
-            yield self._batch
+            yield self._drafts
         finally:
-            self._batch = outer
+            self._drafts = outer
 
 
 def _declare_once(entity: Any, channel: Any) -> None:

@@ -10,10 +10,12 @@ import os
 import socket
 import time
 import uuid
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from taskq.beat.leases import Holder, Lease, open_lease
+from taskq.beat.leases import BrokerLease, Holder, Intent, OutboxLease, open_lease
+from taskq.beat.outbox import Outbox
 from taskq.exceptions import ImproperlyConfigured
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
@@ -61,7 +63,9 @@ class Leadership:
         self._scheduler = scheduler
         self._lease = lease
         self._interval = lease / LOOKS_PER_LEASE
-        self._store_cache: Lease | None = None
+        self._store_cache: BrokerLease | OutboxLease | None = None
+        #: What is about to be sent, where the lease is beside the broker.
+        self._outbox: Outbox | None = None
         #: Of this leader; 0 while another one leads.
         self._fence = 0
         self._renewed = 0.0
@@ -77,7 +81,7 @@ class Leadership:
         return self._fence > 0
 
     @property
-    def _store(self) -> Lease:
+    def _store(self) -> BrokerLease | OutboxLease:
         if self._store_cache is None:
             self._store_cache = open_lease(self._app)
         return self._store_cache
@@ -115,6 +119,7 @@ class Leadership:
     def deposed(self) -> None:
         """Stand by: another beat leads."""
         self._fence = 0
+        self._outbox = None
         self._seen = None
         logger.warning("beat: another beat leads now, standing by.")
 
@@ -138,6 +143,11 @@ class Leadership:
     def _lead(self, fence: int, predecessor: Holder) -> None:
         store = self._store
         runs = store.runs()
+        if isinstance(store, OutboxLease):
+            left = list(store.intents())
+            self._outbox = Outbox(fence, left, self._scheduler._means_broker_away)
+            # They are sent before anything else.
+            runs |= {intent.entry: intent.run for intent in left}
         died = bool(predecessor.owner) and self._seen_alive
         missing = self._scheduler.adopt(runs, self, recover=died)
         store.seed(missing)
@@ -146,18 +156,34 @@ class Leadership:
         logger.info("beat: leading as %s%s.", self.owner, " after another beat died" * died)
 
     def send(self, entry: Any, next_entry: Any, producer: Any, apply_entry: Any) -> None:
-        """Send a run and write it down, unless another beat leads by now.
+        """Write a run down, to be sent by `flush`; or both at once, where the broker can do that.
 
         - entry: as it is before the run; next_entry: and after it.
         - apply_entry: publishes with the producer; nothing if the run is left out.
 
-        Raises Fenced, and errors of broker and store.
+        Raises Fenced if another beat leads by now, and errors of broker and store.
         """
         with producer.collecting() as messages:
             if apply_entry is not None:
                 apply_entry(entry, producer=producer)
-        run = self._scheduler.run_of(next_entry)
-        self._store.commit(self._fence, entry.name, run, messages, producer.channel)
+        run = replace(self._scheduler.run_of(next_entry), key=self.task_id(entry))
+        intent = Intent(entry.name, run, tuple(messages))
+        store = self._store
+        if isinstance(store, BrokerLease):
+            store.commit(self._fence, intent, producer.channel)
+        elif self._outbox is not None:
+            self._outbox.put(store, intent)
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether runs were written down, here or by the leader before, that are to be sent."""
+        return bool(self._outbox)
+
+    def flush(self, producer: Any) -> None:
+        """Send what was written down. Raises Fenced, and errors of broker and store."""
+        store = self._store
+        if self._outbox and isinstance(store, OutboxLease):
+            self._outbox.flush(store, producer.channel)
 
     @staticmethod
     def task_id(entry: Any) -> str:
@@ -168,6 +194,7 @@ class Leadership:
     def resign(self) -> None:
         """Give the lease back, so that another beat need not wait until it runs out."""
         fence, self._fence = self._fence, 0
+        self._outbox = None
         if not fence:
             return
         try:

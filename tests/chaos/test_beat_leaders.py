@@ -15,6 +15,7 @@ import pytest
 
 from tests.integration.beat_support import kill
 from tests.integration.leader_support import (
+    RECORDING,
     assert_each_time_was_sent_once,
     beats,
     last_runs,
@@ -28,7 +29,8 @@ ENTRIES = 50
 LEASE = 1.0
 
 #: All missed times are sent: by default one is for all of them, if a busy machine is so late.
-CODE = f"""
+CODE = f"""{RECORDING}
+app.conf.beat_leader_name = app.conf.task_default_queue  # databases are shared by tests
 app.conf.beat_schedule = {{
     f"e{{number}}": {{"task": "t", "schedule": 1.0, "args": (number,), "catch_up": "all"}}
     for number in range({ENTRIES})
@@ -41,8 +43,8 @@ STORES = {
     "redis": ("redis_url", None, None),
     # The schedules and their last runs in PostgreSQL, the lease in Redis.
     "postgres": ("redis_url", None, "postgres_url"),
-    # The lease in PostgreSQL. RabbitMQ takes no part in its transactions: a leader that is killed
-    # after a message was sent, and before that is written down, has it sent again, with its id.
+    # The lease in PostgreSQL. RabbitMQ takes no part in its transactions, so it may come to have a
+    # message twice: then it counts what a worker runs.
     "postgres-lease": ("amqp_url", "postgres_url", None),
 }
 
@@ -59,7 +61,7 @@ def test_no_due_time_is_lost_or_doubled_while_leaders_are_killed(
     start = beats(project)
     alive = [start(), start()]
     leading = leader(*alive)
-    wait_until(lambda: len(last_runs(project)) == ENTRIES)
+    wait_until(lambda: len(last_runs(project)) == ENTRIES, 60)
     since = last_runs(project)
     takeovers = []
     for number in range(KILLS):
@@ -76,6 +78,4 @@ def test_no_due_time_is_lost_or_doubled_while_leaders_are_killed(
     for beat in alive:
         beat.stop(signal.SIGTERM)
     print(f"takeovers: {[round(seconds, 2) for seconds in takeovers]} seconds")
-    allowed = KILLS if store == "postgres-lease" else 0
-    repeated = assert_each_time_was_sent_once(project, since, repeats=allowed)
-    print(f"sent again by the next leader: {repeated} messages")
+    assert_each_time_was_sent_once(project, since)

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -16,14 +17,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from taskq.beat.leases import Run
+from taskq.beat.leases import Intent, OutboxLease, Run, open_lease
 from taskq.beat.leases.sql import SQLLease
 from tests.integration.beat_support import kill, running_beat, take_messages
 from tests.integration.leader_support import (
+    RECORDING,
     assert_each_time_was_sent_once,
     beats,
     last_runs,
     leader,
+    run_by_a_worker,
+    what_ran,
 )
 from tests.integration.project import Project, Worker, wait_until
 
@@ -34,11 +38,12 @@ LEASE = 1.0
 CONF = {"beat_leader_lease": LEASE, "result_expires": None}
 
 #: All missed times are sent: by default one is for all of them, if a busy machine is so late.
-CODE = """
-app.conf.beat_schedule = {
-    f"e{number}": {"task": "t", "schedule": 1.0, "args": (number,), "catch_up": "all"}
+CODE = f"""{RECORDING}
+app.conf.beat_leader_name = app.conf.task_default_queue  # databases are shared by tests
+app.conf.beat_schedule = {{
+    f"e{{number}}": {{"task": "t", "schedule": 1.0, "args": (number,), "catch_up": "all"}}
     for number in range(10)
-}
+}}
 """
 
 
@@ -98,7 +103,7 @@ def test_a_leader_that_slept_sends_nothing_when_it_wakes(
     second.wait_for_log("standing by")
     first.wait_for_log("Sending due task e9")
     since = last_runs(project)
-    stop_between_two_sends(first, stores)
+    stop(first, stores)
     leader(second)
     time.sleep(2)
     os.kill(first.pid, signal.SIGCONT)
@@ -109,12 +114,14 @@ def test_a_leader_that_slept_sends_nothing_when_it_wakes(
     assert_each_time_was_sent_once(project, since)
 
 
-def stop_between_two_sends(beat: Worker, stores: dict[str, Any]) -> None:
-    """Stop a beat that has no transaction open: who is stopped in one sends that message twice."""
+def stop(beat: Worker, stores: dict[str, Any]) -> None:
+    """Stop a beat, but not while it has locked a file of SQLite, which nobody could take over."""
 
     def stopped() -> bool:
         os.kill(beat.pid, signal.SIGSTOP)
-        if not _has_transaction(stores):
+        if not stores["broker"].startswith("sqlite"):
+            return True
+        if not _is_locked(stores["broker"].removeprefix("sqlite:///")):
             return True
         os.kill(beat.pid, signal.SIGCONT)
         return False
@@ -122,61 +129,166 @@ def stop_between_two_sends(beat: Worker, stores: dict[str, Any]) -> None:
     wait_until(stopped, 30)
 
 
-def _has_transaction(stores: dict[str, Any]) -> bool:
-    """Return whether anybody has a transaction open in the store of the lease."""
-    if stores["backend"].startswith("db+"):
-        engine = sa.create_engine(stores["backend"].removeprefix("db+"))
-        with engine.connect() as connection:
-            busy = connection.execute(
-                sa.text(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() "
-                    "AND pid <> pg_backend_pid() AND state <> 'idle'"
-                )
-            ).scalar_one()
-        engine.dispose()
-        return bool(busy)
-    if stores["backend"].startswith("sqlite"):
-        database = sqlite3.connect(stores["backend"].removeprefix("sqlite:///"), timeout=0)
-        try:
-            database.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError:
-            return True
-        finally:
-            database.close()
-    return False  # Redis executes it as a whole, or not at all.
+def _is_locked(path: str) -> bool:
+    database = sqlite3.connect(path, timeout=0)
+    try:
+        database.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError:
+        return True
+    finally:
+        database.close()
+    return False
+
+
+@pytest.fixture
+def apart(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """RabbitMQ, and another place for the lease."""
+    url = request.getfixturevalue(f"{request.param}_url")
+    backend = f"db+{url}" if request.param == "postgres" else url
+    return {"broker": request.getfixturevalue("amqp_url"), "backend": backend}
+
+
+#: Kills the beat around the third message that it publishes, if it is the one to be killed.
+KILLED_WHILE_SENDING = """
+from kombu.transport.pyamqp import Channel
+
+publish = Channel.basic_publish_confirm
+sent = []
+
+def killing(self, *args, **kwargs):
+    moment = os.environ.get("KILLED")
+    sent.append(moment)
+    if moment == "before" and len(sent) == 3:
+        os.kill(os.getpid(), 9)
+    done = publish(self, *args, **kwargs)
+    if moment == "after" and len(sent) == 3:
+        os.kill(os.getpid(), 9)
+    return done
+
+Channel.basic_publish_confirm = killing
+"""
+
+
+@pytest.mark.parametrize(
+    ("apart", "moment"),
+    [("postgres", "before"), ("postgres", "after"), ("redis", "after"), ("sqlite", "after")],
+    indirect=["apart"],
+)
+def test_a_leader_killed_while_it_sends_leaves_nothing_out_and_nothing_runs_twice(
+    make_project: MakeProject,
+    apart: dict[str, Any],
+    moment: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    project = make_project(KILLED_WHILE_SENDING + CODE, **apart, conf=CONF)
+    start = beats(project)
+    monkeypatch.setenv("KILLED", moment)
+    first = start()
+    monkeypatch.delenv("KILLED")
+    second = start()
+    assert first.process.wait(30) == -signal.SIGKILL
+    second.wait_for_log("it is not known whether")
+    second.wait_for_log("Sending due task e9")
+    second.stop(signal.SIGTERM)
+    assert_each_time_was_sent_once(project, {})
+
+
+@pytest.mark.parametrize("apart", ["postgres"], indirect=True)
+def test_a_group_of_which_one_half_was_sent_is_sent_again_and_its_tasks_run_once(
+    make_project: MakeProject, apart: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = f"""{KILLED_WHILE_SENDING}{RECORDING}
+from taskq import group
+app.conf.beat_leader_name = app.conf.task_default_queue
+app.add_periodic_task(1.0, group(t.s(n) for n in range(4)), name="n", catch_up="all")
+"""
+    project = make_project(code, **apart, conf=CONF)
+    start = beats(project)
+    monkeypatch.setenv("KILLED", "after")
+    first = start()
+    monkeypatch.delenv("KILLED")
+    second = start()
+    assert first.process.wait(30) == -signal.SIGKILL
+    second.wait_for_log("Sending due task n")
+    second.stop(signal.SIGTERM)
+    count = last_runs(project)["n"].total_run_count
+    ran = run_by_a_worker(project, count * 4)
+    assert len({task_id for _, task_id in ran}) == len(ran)
+    assert Counter(number for number, _ in ran) == dict.fromkeys(range(4), count)
+
+
+@pytest.mark.parametrize("apart", ["postgres"], indirect=True)
+@pytest.mark.parametrize("pool", ["prefork", "asyncio"])
+def test_of_two_copies_the_first_is_run_however_often_it_comes(
+    make_project: MakeProject, apart: dict[str, Any], pool: str
+) -> None:
+    function = "async def" if pool == "asyncio" else "def"
+    code = f"""
+app.conf.beat_leader_name = app.conf.task_default_queue
+
+@app.task(name="t", bind=True, acks_late=True)
+{function} t(self, copy):
+    with open("ran", "a") as out:
+        out.write(f"{{copy}} {{self.request.id}}\\n")
+    if copy == 1 and not self.request.retries:
+        raise self.retry(countdown=0)
+
+@app.task(name="last")
+{function} last(): open("last", "w").close()
+"""
+    project = make_project(code, **apart, conf=CONF)
+    lease = open_lease(project.proj.app)
+    assert isinstance(lease, OutboxLease)
+    fence = lease.take("me", lease.look())
+    assert fence is not None
+    for key in ("twice", "once"):
+        lease.intend(fence, Intent(key, Run(datetime.now(UTC), 1, key=key), ()))
+        lease.settle(fence, lease.intents()[0], twice=key == "twice")
+    send = project.proj.app.send_task
+    for number in (1, 2):
+        send("t", (number,), task_id="a", headers={"taskq_beat_copy": f"twice {number}"})
+        send("t", (number,), task_id="b", headers={"taskq_beat_copy": f"once {number}"})
+    with project.worker("-P", pool, "-c", "1"):
+        wait_until(lambda: what_ran(project).count((1, "a")) == 2)
+        send("last")
+        wait_until((project.directory / "last").exists)
+    # Of a run that cannot have been sent twice nobody asks.
+    assert sorted(what_ran(project)) == [(1, "a"), (1, "a"), (1, "b"), (1, "b"), (2, "b")]
+    lease.close()
 
 
 @pytest.mark.parametrize("database", ["postgres", "mysql"])
 def test_a_leader_that_hangs_while_it_sends_is_replaced_all_the_same(
-    request: pytest.FixtureRequest, database: str
+    request: pytest.FixtureRequest, database: str, unique: str
 ) -> None:
     """As one whose machine is gone: nobody closes its transaction, which locks the lease."""
     url = request.getfixturevalue(f"{database}_url")
-    first, second = (SQLLease(sa.create_engine(url), lease=1.0) for _ in range(2))
+    engines = [sa.create_engine(url) for _ in range(2)]
+    first, second = (SQLLease(engine, lease=1.0, name=unique) for engine in engines)
     fence = first.take("first", first.look())
     assert fence is not None
     seen = second.look()
-    publishing, woken = threading.Event(), threading.Event()
+    in_transaction, woken = threading.Event(), threading.Event()
 
-    class Hanging:
-        def basic_publish(self, message: object, **_: object) -> None:
-            publishing.set()
+    @sa.event.listens_for(engines[0], "before_cursor_execute")
+    def hang(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.startswith("INSERT INTO taskq_beat_outbox"):
+            in_transaction.set()
             assert woken.wait(60)
 
     def send() -> None:
-        message = ("", "", "")
         with pytest.raises(sa.exc.DBAPIError):
-            first.commit(fence, "n", Run(datetime.now(UTC), 1), [message], Hanging())
+            first.intend(fence, Intent("n", Run(datetime.now(UTC), 1, key="k"), ()))
 
     with ThreadPoolExecutor(1) as threads:
         sending = threads.submit(send)
-        assert publishing.wait(60)
+        assert in_transaction.wait(60)
         try:
             assert second.take("second", seen) == fence + 1
         finally:
             woken.set()
         sending.result(60)
-    assert "n" not in second.runs()
+    assert second.intents() == []
     for lease in (first, second):
         lease.close()
 

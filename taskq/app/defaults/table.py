@@ -322,6 +322,7 @@ TASKQ_SETTINGS: dict[str, dict[str, Option]] = {
     "beat": Namespace(
         __old__=OLD_NS_BEAT,
         leader_lease=Option(0, type="float"),
+        leader_name=Option(),
         schedule_database=Option(),
     ),
     "task": Namespace(

@@ -21,6 +21,7 @@ from taskq import signals, states
 from taskq._state import _task_stack
 from taskq.app.context import Context
 from taskq.app.task.retrying import send_retries
+from taskq.app.trace.copies import HEADER, check_first
 from taskq.app.trace.failures import (
     get_actual_ignore_result,
     report_internal_error,
@@ -29,7 +30,7 @@ from taskq.app.trace.failures import (
 from taskq.app.trace.limits import limits_of
 from taskq.app.trace.outcome import IGNORE_STATES, trace_ok_t
 from taskq.app.trace.plan import Plan
-from taskq.exceptions import InvalidTaskError, TaskCancelledError
+from taskq.exceptions import Ignore, InvalidTaskError, TaskCancelledError
 from taskq.utils.coroutines import is_coroutine
 from taskq.utils.interruptible import run_limited
 from taskq.utils.saferepr import saferepr
@@ -87,6 +88,12 @@ class CoroutineTracer(Plan):
             if self.deduplicate and (task_request.delivery_info or {}).get("redelivered"):
                 execution.done_before = await offload(self.done_before, uuid, task_request)
                 if execution.done_before:
+                    return execution
+            if request and HEADER in request and not self.eager:
+                try:
+                    await offload(check_first, self.app, uuid, request)
+                except Ignore as exc:
+                    execution.raised = exc
                     return execution
             if signals.task_prerun.receivers or self.loader_init is not None:
                 await offload(self._announce, uuid, args, kwargs)

@@ -18,6 +18,7 @@ from taskq import signals, states
 from taskq._state import _task_stack
 from taskq.app.context import Context
 from taskq.app.task.retrying import send_retries
+from taskq.app.trace.copies import HEADER, check_first
 from taskq.app.trace.failures import (
     TraceInfo,
     get_actual_ignore_result,
@@ -27,7 +28,7 @@ from taskq.app.trace.failures import (
 from taskq.app.trace.outcome import IGNORE_STATES, trace_ok_t
 from taskq.app.trace.plan import Plan
 from taskq.app.trace.usercode import user_code
-from taskq.exceptions import InvalidTaskError
+from taskq.exceptions import Ignore, InvalidTaskError
 from taskq.utils.saferepr import saferepr
 
 send_prerun = signals.task_prerun.send
@@ -57,6 +58,12 @@ class Tracer(Plan):
             try:
                 if self.deduplicate and self.done_before(uuid, task_request):
                     return trace_ok_t(None, None, 0.0, None)
+                if request and HEADER in request and not self.eager:
+                    try:
+                        check_first(self.app, uuid, request)
+                    except Ignore as exc:
+                        failure, einfo = self.on_raised(task_request, exc)
+                        return trace_ok_t(einfo, failure, 0.0, None)
                 return self._run(uuid, args, kwargs, task_request, started)
             finally:
                 task.request_stack.pop()

@@ -7,21 +7,39 @@ from __future__ import annotations
 
 from typing import Any
 
-from taskq.beat.leases.base import Fenced, Holder, Lease, Run
+from taskq.beat.leases.base import (
+    BrokerLease,
+    Fenced,
+    Holder,
+    Intent,
+    Lease,
+    OutboxLease,
+    Run,
+)
 from taskq.exceptions import ImproperlyConfigured
+from taskq.transport import Connection
 from taskq.utils.imports import symbol_by_name
 
-__all__ = ("Fenced", "Holder", "Lease", "Run", "open_lease")
+__all__ = (
+    "BrokerLease",
+    "Fenced",
+    "Holder",
+    "Intent",
+    "Lease",
+    "OutboxLease",
+    "Run",
+    "open_lease",
+)
 
 #: Package of the broker's transport -> lease that is kept in the broker.
 IN_BROKER = {
-    "taskq.transport.redis": "taskq.beat.leases.redis:RedisLease",
-    "taskq.transport.sqlite": "taskq.beat.leases.sqlite:SQLiteLease",
+    "taskq.transport.redis": "taskq.beat.leases.redis:RedisBrokerLease",
+    "taskq.transport.sqlite": "taskq.beat.leases.sqlite:SQLiteBrokerLease",
 }
-#: Package of the result backend -> lease that is kept there.
+#: Package of the result backend -> lease that is kept there, beside another broker.
 IN_BACKEND = {
-    "taskq.backends.redis": "taskq.beat.leases.redis:RedisLease",
-    "taskq.backends.sqlite": "taskq.beat.leases.sqlite:SQLiteLease",
+    "taskq.backends.redis": "taskq.beat.leases.redis:RedisOutboxLease",
+    "taskq.backends.sqlite": "taskq.beat.leases.sqlite:SQLiteOutboxLease",
     "taskq.backends.database": "taskq.beat.leases.sql:SQLLease",
 }
 
@@ -32,24 +50,31 @@ E_NO_STORE = (
 )
 
 
-def open_lease(app: Any) -> Lease:
+def open_lease(app: Any) -> BrokerLease | OutboxLease:
     """Return the lease in the app's broker, else in its result backend.
 
     Raises ImproperlyConfigured if neither can keep one.
     """
-    lease: Lease | None = None
+    name = app.conf.beat_leader_name
+    if name is None:
+        name = app.main or ""
     connection = app.connection_for_write()
     broker = _of_package(IN_BROKER, type(connection.transport))
-    backend = _of_package(IN_BACKEND, type(app.backend))
     if broker:
-        lease = symbol_by_name(broker).in_broker(connection)
-    elif backend:
-        lease = symbol_by_name(backend).in_backend(app)
-    if lease is not None:
-        return lease
-    raise ImproperlyConfigured(
-        E_NO_STORE.format(broker=connection.as_uri(), backend=app.backend.as_uri())
+        in_broker: BrokerLease = symbol_by_name(broker)(connection, name)
+        return in_broker
+    backend = _of_package(IN_BACKEND, type(app.backend))
+    if not backend:
+        raise ImproperlyConfigured(
+            E_NO_STORE.format(broker=connection.as_uri(), backend=app.backend.as_uri())
+        )
+    cls = symbol_by_name(backend)
+    lease: OutboxLease = (
+        cls.in_backend(app, name)
+        if hasattr(cls, "in_backend")
+        else cls(Connection(app.backend.url), name)
     )
+    return lease
 
 
 def _of_package(table: dict[str, str], cls: type) -> str | None:

@@ -11,10 +11,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-__all__ = ("Fenced", "Holder", "Lease", "Prepared", "Run")
+from kombu.utils.json import dumps, loads
 
-#: A message as a channel prepares it, with its exchange and routing key.
-Prepared = tuple[Any, str, str]
+from taskq.app.drafts import Draft
+
+__all__ = ("BrokerLease", "Fenced", "Holder", "Intent", "Lease", "OutboxLease", "Run")
+
+#: Seconds for which it is remembered which runs may have been sent twice, and which of their
+#: messages were taken: longer than any of them waits in a queue, or a leader sleeps.
+REMEMBERED = 30 * 24 * 3600
 
 
 class Fenced(Exception):
@@ -44,21 +49,57 @@ class Run:
         last_run_at: with a zone.
         total_run_count: 0 before the first time.
         task_id: of the last run, where the next one may have to wait for its end; else empty.
+        key: what tells the run from others, the same in every beat; empty if nobody asks.
     """
 
     last_run_at: datetime
     total_run_count: int
     task_id: str = ""
+    key: str = ""
 
     def to_text(self) -> str:
         """Return it as it is stored."""
-        return f"{self.total_run_count} {self.last_run_at.isoformat()} {self.task_id}".rstrip()
+        task_id = self.task_id or ("-" if self.key else "")
+        parts = (self.total_run_count, self.last_run_at.isoformat(), task_id, self.key)
+        return " ".join(map(str, parts)).rstrip()
 
     @classmethod
     def from_text(cls, text: str) -> Run:
         """Return it from what `to_text` returned."""
-        count, time, *task_id = text.split(" ", 2)
-        return cls(datetime.fromisoformat(time), int(count), *task_id)
+        count, time, task_id, key = (*text.split(" ", 3), "", "")[:4]
+        return cls(datetime.fromisoformat(time), int(count), task_id.removeprefix("-"), key)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A run that is about to be sent.
+
+    Parameters:
+        entry: name of the entry.
+        run: with its key.
+        messages: what is to be sent, none if the run is left out.
+    """
+
+    entry: str
+    run: Run
+    messages: tuple[Draft, ...]
+
+    def to_text(self) -> str:
+        """Return it as it is stored. Raises TypeError for headers that JSON cannot have."""
+        fields = {
+            "entry": self.entry,
+            "run": self.run.to_text(),
+            "messages": [draft.to_fields() for draft in self.messages],
+        }
+        text: str = dumps(fields)
+        return text
+
+    @classmethod
+    def from_text(cls, text: str) -> Intent:
+        """Return it from what `to_text` returned."""
+        fields = loads(text)
+        drafts = tuple(Draft(**draft) for draft in fields["messages"])
+        return cls(fields["entry"], Run.from_text(fields["run"]), drafts)
 
 
 class Lease(ABC):
@@ -89,14 +130,51 @@ class Lease(ABC):
         """Write the last runs of entries that have none there."""
 
     @abstractmethod
-    def commit(
-        self, fence: int, entry: str, run: Run, messages: Sequence[Prepared], channel: Any
-    ) -> None:
-        """Publish the messages of a run on a channel of the broker, and write the run down.
+    def close(self) -> None:
+        """Let go of the connection."""
 
-        In one step where the lease is in the broker. Raises Fenced if somebody else leads.
+
+class BrokerLease(Lease):
+    """A lease in the broker: messages and what is known of them change together."""
+
+    @abstractmethod
+    def commit(self, fence: int, intent: Intent, channel: Any) -> None:
+        """Publish the messages of a run on a channel and write the run down, in one step.
+
+        Nothing happens if that run is written down already: its messages are there. Raises Fenced
+        if somebody else leads.
+        """
+
+
+class OutboxLease(Lease):
+    """A lease beside the broker: what is to be sent is written down before, and after.
+
+    In between nobody knows whether the broker has it, so it may come to be sent twice. Each copy
+    of a message has a name, and whoever is to run it asks whether it is the first: `is_first`.
+    """
+
+    @abstractmethod
+    def intend(self, fence: int, intent: Intent) -> None:
+        """Write down that a run is about to be sent. Raises Fenced if somebody else leads."""
+
+    @abstractmethod
+    def settle(self, fence: int, intent: Intent, *, twice: bool) -> None:
+        """Write the run down: the broker has it.
+
+        - twice: it may have it twice, which is remembered.
+
+        Raises Fenced if somebody else leads.
         """
 
     @abstractmethod
-    def close(self) -> None:
-        """Let go of the connection."""
+    def intents(self) -> Sequence[Intent]:
+        """Return what was about to be sent, and never settled."""
+
+    @abstractmethod
+    def is_first(self, key: str, task_id: str, copy: str) -> bool:
+        """Return whether a copy of a message may be run.
+
+        If its run may have been sent twice, the first copy that is asked for may, and no other.
+
+        - key: of the run.
+        """

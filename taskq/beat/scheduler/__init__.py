@@ -17,7 +17,7 @@ from taskq.beat.clock import StepDetector, is_interval
 from taskq.beat.entries import Entries
 from taskq.beat.holds import Holds
 from taskq.beat.leases import Fenced
-from taskq.beat.scheduler.errors import BrokerUnreachable, SchedulingError
+from taskq.beat.scheduler.errors import BrokerUnreachable, SchedulingError, Unsent
 from taskq.beat.scheduler.handover import Heir
 from taskq.beat.scheduler.heap import DEFAULT_MAX_INTERVAL, event_t
 from taskq.beat.scheduler.sending import EntrySender
@@ -83,6 +83,8 @@ class Scheduler(EntrySender, Heir):
         self._follow_clock()
         if self._schedule_changed() or self._heap is None:
             self.populate_heap()
+        if self.ledger is not None and self.ledger.has_unsent and (pause := self._send_left()):
+            return pause
         heap = self._heap
         if not heap:
             return self.max_interval
@@ -117,17 +119,31 @@ class Scheduler(EntrySender, Heir):
         """Return whether an entry is due, and the seconds until it is worth asking again."""
         return entry.is_due()
 
+    def _send_left(self) -> float:
+        """Send what was written down and not sent; return how long to wait if that fails."""
+        try:
+            self._send_written()
+            self._broker_is_there()
+        except Unsent as exc:
+            return self._broker_is_away(exc)
+        except Fenced:
+            self.ledger.deposed()
+            return float(self.ledger.patience())
+        return 0.0
+
     def _run(self, event: event_t, delay: float) -> float:
         """Send an entry that was popped from the heap, and put it back where it belongs next."""
-        entry = event.entry
+        entry = next_entry = event.entry
+        pause = 0.0
         try:
-            if self._holds.skips(entry):
-                next_entry = self._passed_over(entry)
-            else:
-                # Reserved first: sending may take longer than it is until the next time.
-                next_entry = self.reserve(entry)
-                self._send(entry, next_entry)
-                self._broker_is_there()
+            left_out = self._holds.skips(entry)
+            # Reserved first: sending may take longer than it is until the next time.
+            next_entry = self.reserve(entry)
+            if left_out:
+                next_entry.total_run_count = entry.total_run_count
+            self._send(entry, next_entry, None if left_out else self.apply_entry)
+        except Unsent as exc:
+            pause = self._broker_is_away(exc)
         except BrokerUnreachable as exc:
             self._put_back(entry)
             pause = self._broker_is_away(exc)
@@ -149,7 +165,7 @@ class Scheduler(EntrySender, Heir):
             self._push_event(event_t(*self._place(next_entry)))
         else:
             self._push(next_entry, delay, event.priority)
-        return 0
+        return pause
 
     def _push(self, entry: Any, seconds: float, priority: int) -> None:
         """Have an entry looked at in so many seconds."""
@@ -169,11 +185,14 @@ class Scheduler(EntrySender, Heir):
             exc_info=exc,
         )
 
-    def _send(self, entry: Any, next_entry: Any) -> None:
-        if self.ledger is None:
-            self.apply_entry(entry, producer=self.producer)
+    def _send(self, entry: Any, next_entry: Any, apply_entry: Any) -> None:
+        if self.ledger is not None:
+            self._write_down(entry, next_entry, apply_entry)
+        elif apply_entry is not None:
+            apply_entry(entry, producer=self.producer)
         else:
-            self._write_down(entry, next_entry, self.apply_entry)
+            return
+        self._broker_is_there()
 
     def reserve(self, entry: Any) -> Any:
         """Write down that an entry is sent now; return it as it is afterwards."""
@@ -191,14 +210,6 @@ class Scheduler(EntrySender, Heir):
             schedule.advance(entry.name, entry)
         else:
             schedule[entry.name] = entry
-
-    def _passed_over(self, entry: Any) -> Any:
-        """Return the entry as if it were sent, though it is not."""
-        skipped = self.reserve(entry)
-        skipped.total_run_count = entry.total_run_count
-        if self.ledger is not None:
-            self._write_down(entry, skipped, None)
-        return skipped
 
     def close(self) -> None:
         """Store the schedule, and let go of the broker."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ("BrokerUnreachable", "SchedulingError")
+__all__ = ("BrokerUnreachable", "SchedulingError", "Unsent")
 
 
 class SchedulingError(Exception):
@@ -11,3 +11,7 @@ class SchedulingError(Exception):
 
 class BrokerUnreachable(SchedulingError):
     """A due task could not be sent because the broker is away: it is to be tried again."""
+
+
+class Unsent(BrokerUnreachable):
+    """Due tasks are written down, to be sent before any others once the broker can be reached."""

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
 from taskq.beat.entry import ScheduleEntry
 from taskq.beat.holds import Holds
 from taskq.beat.leases import Fenced, Run
-from taskq.beat.scheduler.errors import BrokerUnreachable
+from taskq.beat.scheduler.errors import BrokerUnreachable, Unsent
 from taskq.beat.scheduler.heap import EntryHeap
 from taskq.utils.time import maybe_make_aware
 
@@ -57,13 +58,19 @@ class Heir(EntryHeap):
         return Run(last, entry.total_run_count, self._holds.task_id(entry.name))
 
     def _write_down(self, entry: Any, next_entry: Any, apply_entry: Any) -> None:
-        try:
+        """Write a run down, and send it.
+
+        Raises Fenced; Unsent if it was written down, BrokerUnreachable if it was not.
+        """
+        with _unreachable(BrokerUnreachable):
             self.ledger.send(entry, next_entry, self.producer, apply_entry)
-        except (Fenced, BrokerUnreachable):
-            raise
-        except Exception as exc:
-            # Of the store or the broker, which are the same mostly; tried again.
-            raise BrokerUnreachable(str(exc) or repr(exc)) from exc
+        self._send_written()
+
+    def _send_written(self) -> None:
+        """Send what was written down. Raises Fenced, Unsent."""
+        if self.ledger.has_unsent:
+            with _unreachable(Unsent):
+                self.ledger.flush(self.producer)
 
     def _catches_up(self, entry: Any) -> bool:
         """Return whether each of the times that an entry missed is sent."""
@@ -76,3 +83,17 @@ class Heir(EntryHeap):
             and maybe_make_aware(entry.last_run_at) < self._recover_until
             and entry.due_time() < self._recover_until
         )
+
+
+@contextmanager
+def _unreachable(error: type[BrokerUnreachable]) -> Iterator[None]:
+    """Raise an error of a broker or store that is to be tried again."""
+    try:
+        yield
+    except Fenced:
+        raise
+    except Exception as exc:
+        if isinstance(exc, error):
+            raise
+        # Of the store or the broker, which are the same mostly; tried again.
+        raise error(str(exc) or repr(exc)) from exc
