@@ -58,7 +58,7 @@ class PersistentScheduler(Scheduler):
         for entry in self.data.values():
             entry.app = self.app
             entry.schedule.app = self.app
-        self.merge_inplace({**self._defaults(), **self.app.conf.beat_schedule})
+        self.merge_inplace({**self._defaults(), **self._configured()})
         for name, task_id in self._read_unfinished().items():
             if name in self.data:
                 self._holds.remember(self.data[name], task_id)

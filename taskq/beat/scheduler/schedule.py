@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from typing import Any
 
 from taskq.beat.entries import Entries
@@ -27,9 +28,13 @@ class ScheduleKeeper:
     _heap: Any = None
 
     def setup_schedule(self) -> None:
-        """Take the entries from the settings."""
+        """Take the entries from the settings, and no others; as in Celery."""
         self.install_default_entries(self.data)
-        self.merge_inplace({**self._defaults(), **self.app.conf.beat_schedule})
+        self.merge_inplace(self._configured())
+
+    def _configured(self) -> dict[Any, Any]:
+        """Return the entries that the settings define."""
+        return dict(self.app.conf.beat_schedule or {})
 
     def install_default_entries(self, data: Any) -> None:
         """Add the task that deletes expired results, where the result backend needs it."""
@@ -74,6 +79,9 @@ class ScheduleKeeper:
             schedule.pop(name, None)
         for name, given in b.items():
             entry = self._maybe_entry(name, given)
+            if entry.name != name:
+                entry = copy(entry)
+                entry.name = name
             if name in schedule:
                 if schedule[name] != entry:
                     self._heap = None

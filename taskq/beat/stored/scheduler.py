@@ -48,7 +48,7 @@ class DatabaseScheduler(Scheduler):
     def setup_schedule(self) -> None:
         """Put the entries of the settings into the database, and read all."""
         store = self._store = open_store(self.app)
-        wanted = {**self._defaults(), **self.app.conf.beat_schedule}
+        wanted = {**self._defaults(), **self._configured()}
         for name, entry in wanted.items():
             store.add(name, from_settings=True, **entry)
         for stored in store.entries():

@@ -6,11 +6,19 @@ import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from taskq import TaskQ
-from taskq.beat import BeatLazyFunc, Scheduler, SchedulingError
+from taskq.beat import (
+    BeatLazyFunc,
+    PersistentScheduler,
+    ScheduleEntry,
+    Scheduler,
+    SchedulingError,
+)
 from taskq.schedules import crontab, rrule, schedstate, schedule
 from tests.unit.beat.beat_support import ago, sent, tick_all
 
@@ -175,15 +183,38 @@ def test_a_definition_that_makes_no_sense_names_its_entry(new_app: NewApp) -> No
 
 
 def test_expired_results_are_deleted_once_a_day_where_the_backend_needs_it(
-    tmp_path: object, unique: str
+    tmp_path: Path,
 ) -> None:
     app = TaskQ("x", broker="memory://", backend=f"db+sqlite:///{tmp_path}/r.db")
-    entry = Scheduler(app).schedule["celery.backend_cleanup"]
+
+    def entries() -> Any:
+        scheduler = PersistentScheduler(app, schedule_filename=str(tmp_path / "schedule"))
+        scheduler.close()
+        return scheduler.schedule
+
+    entry = entries()["celery.backend_cleanup"]
     assert entry.schedule == crontab("0", "4", "*")
     assert entry.options == {"expires": 12 * 3600}
     app.conf.result_expires = None
-    assert "celery.backend_cleanup" not in Scheduler(app).schedule
+    assert "celery.backend_cleanup" not in entries()
     app.close()
+
+
+def test_a_scheduler_without_a_file_has_the_entries_of_the_settings_and_no_others(
+    tmp_path: Path,
+) -> None:
+    app = TaskQ("x", broker="memory://", backend=f"db+sqlite:///{tmp_path}/r.db")
+    assert Scheduler(app).schedule == {}
+    for nothing in ({}, [], None):
+        app.conf.beat_schedule = nothing
+        assert Scheduler(app).schedule == {}
+    app.close()
+
+
+def test_an_entry_object_gets_the_name_it_has_in_the_settings(new_app: NewApp) -> None:
+    entry = ScheduleEntry(name="other", task="t", schedule=3)
+    schedule = Scheduler(new_app(beat_schedule={"a": entry, "b": entry})).schedule
+    assert {name: entry.name for name, entry in schedule.items()} == {"a": "a", "b": "b"}
 
 
 def test_storing_is_due_after_so_many_tasks(new_app: NewApp) -> None:
