@@ -49,6 +49,7 @@ STORES = {
 }
 
 
+@pytest.mark.timeout(120 + 30 * KILLS)
 @pytest.mark.parametrize("store", STORES)
 def test_no_due_time_is_lost_or_doubled_while_leaders_are_killed(
     make_project: Callable[..., Project], request: pytest.FixtureRequest, store: str
