@@ -2,28 +2,41 @@
 
 Otherwise every frame costs several reads and as many switches of the socket's timeout, and every
 message is three frames and one to acknowledge it. What is read ahead is handled in the same turn
-of the loop; acknowledgements are written before the tasks are started that they belong to, and
-before the loop waits.
+of the loop, deliveries as a whole (`taskq.transport.deliveries`); acknowledgements are written
+before the tasks are started that they belong to, and before the loop waits.
 """
 
 from __future__ import annotations
 
+import atexit
+import logging
+import os
 import struct
 import threading
+import weakref
 from errno import EAGAIN, EINTR
+from socket import MSG_DONTWAIT
 from typing import Any
 
+from amqp import RecoverableConnectionError, spec
 from amqp.transport import TCPTransport
+from kombu.messaging import Consumer
 from kombu.transport import pyamqp
+
+from taskq.transport.deliveries import HEAD, TAIL, Delivery, Message, next_delivery
 
 __all__ = ("Channel", "Connection", "Transport")
 
+logger = logging.getLogger(__name__)
+
 #: Bytes asked of the socket at once.
-READ_SIZE = 16 * 1024
-#: Bytes of a frame before and behind its payload, and where the payload's size is.
-_HEAD, _TAIL, _SIZE = 7, 1, slice(3, 7)
+READ_SIZE = 32 * 1024
 
-
+#: What kombu counts of a delivery to know that the connection lives.
+FRAMES_OF_DELIVERY = 3
+_DELIVER = spec.Basic.Deliver
+#: Seconds for which the end of a process waits until the broker has read what was published.
+LAST_WORDS = 5.0
 #: A frame with the method basic.ack: type, channel, size, class, method, tag, multiple, end.
 _ACK = struct.Struct(">BHIHHQBB")
 
@@ -38,12 +51,21 @@ class TurnBuffer(TCPTransport):
     reads_ahead = False
     #: The thread of the event loop, which is the only one whose acknowledgements are held.
     loop_thread: int | None = None
-    _read_buffer: bytes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self._data, self._at = b"", 0
         super().__init__(*args, **kwargs)
         self._held: list[bytes] = []
         self._lock = threading.Lock()
+
+    @property
+    def _read_buffer(self) -> bytes:
+        """What was read and not handled yet, as py-amqp knows it."""
+        return self._data[self._at :]
+
+    @_read_buffer.setter
+    def _read_buffer(self, data: bytes) -> None:
+        self._data, self._at = data, 0
 
     def hold_ack(self, channel_id: int, delivery_tag: int, *, multiple: bool) -> bool:
         """Keep an acknowledgement for the next write; False if this thread's must not be."""
@@ -69,31 +91,78 @@ class TurnBuffer(TCPTransport):
     @property
     def has_frame(self) -> bool:
         """Whether a complete frame has been read already."""
-        data = self._read_buffer
-        return len(data) >= _HEAD + _TAIL and len(data) >= _HEAD + _TAIL + int.from_bytes(
-            data[_SIZE], "big"
-        )
+        left = len(self._data) - self._at - HEAD - TAIL
+        return left >= 0 and left >= int.from_bytes(self._data[self._at + 3 : self._at + 7], "big")
+
+    def next_delivery(self) -> Delivery | None:
+        """Return the delivery that comes next, if it has been read already and is a usual one.
+
+        It stays in the buffer until it is `taken`.
+        """
+        return next_delivery(self._data, self._at)
+
+    def taken(self, delivery: Delivery) -> None:
+        """Go on behind a delivery."""
+        self._at = delivery.end
+
+    def read_more(self) -> None:
+        """Read what has arrived, without waiting for anything. Raises OSError."""
+        try:
+            more = self.sock.recv(READ_SIZE, MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            self.connected = False
+            raise
+        self._append(more)
+
+    def _append(self, more: bytes) -> None:
+        if not more:
+            self.connected = False
+            raise OSError("Server unexpectedly closed connection")
+        self._read_buffer = self._read_buffer + more if self._at < len(self._data) else more
 
     def _read(self, n: int, initial: bool = False, _errnos: Any = (EAGAIN, EINTR)) -> bytes:
         """Return exactly n bytes. Raises TimeoutError when they are not there yet."""
         if not self.reads_ahead:
             exactly: bytes = super()._read(n, initial, _errnos)
             return exactly
-        data: bytes = self._read_buffer
-        while len(data) < n:
+        while len(self._data) - self._at < n:
             try:
-                more = self._quick_recv(max(READ_SIZE, n - len(data)))
+                more = self._quick_recv(max(READ_SIZE, n - len(self._data) + self._at))
             except BlockingIOError as exc:
                 raise TimeoutError("no complete frame yet") from exc
-            if not more:
-                raise OSError("Server unexpectedly closed connection")
-            data = self._read_buffer = data + more
-        self._read_buffer = data[n:]
-        return data[:n]
+            self._append(more)
+        start, self._at = self._at, self._at + n
+        return self._data[start : self._at]
 
 
 class Channel(pyamqp.Channel):
     """A channel whose acknowledgements may wait for the end of the loop's turn."""
+
+    Message = Message
+
+    def message_to_python(self, raw_message: Any) -> Any:
+        """Return kombu's message for one of py-amqp, unless it is one already."""
+        if isinstance(raw_message, Message):
+            return raw_message
+        return super().message_to_python(raw_message)
+
+    def take(self, delivery: Delivery) -> bool:
+        """Hand a delivery to its consumer; False if that is left to py-amqp.
+
+        It is when somebody may expect a message of py-amqp, or none at all.
+        """
+        consume = self.callbacks.get(delivery.info["consumer_tag"])
+        if (
+            getattr(consume, "__func__", None) is not Consumer._receive_callback
+            or self.is_closing
+            or _DELIVER in self._pending
+        ):
+            return False
+        self.connection.transport.taken(delivery)
+        consume(Message.delivered(delivery, self))
+        return True
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = "Lb") -> Any:
         """Acknowledge a message."""
@@ -115,6 +184,15 @@ class Connection(pyamqp.Connection):
     """An AMQP connection whose frames are taken from what was read ahead, if there are any."""
 
     Channel = Channel
+    #: The process that has opened it.
+    pid: int | None = None
+
+    def connect(self, callback: Any = None) -> Any:
+        """Open the connection. Raises OSError and AMQP errors."""
+        opened = super().connect(callback)
+        self.pid = os.getpid()
+        _opened.add(self)
+        return opened
 
     def Transport(  # noqa: N802 - py-amqp's name
         self,
@@ -138,6 +216,43 @@ class Connection(pyamqp.Connection):
             return self.on_inbound_frame(transport.read_frame())
         return super().blocking_read(timeout)
 
+    def handle_read(self) -> None:
+        """Handle all complete frames that have been read. Raises what their handlers raise."""
+        while (transport := self.transport) is not None:
+            delivery = transport.next_delivery()
+            channel = self.channels.get(delivery.channel) if delivery is not None else None
+            if channel is not None and channel.take(delivery):
+                self.bytes_recv += FRAMES_OF_DELIVERY
+            elif transport.has_frame:
+                self.on_inbound_frame(transport.read_frame())
+            else:
+                return
+
+    def close_at_exit(self) -> None:
+        """Tell the broker that this is the end, and wait until it has read all that was sent.
+
+        It throws away what it has not handled yet of a connection that just ends. Consumers are no
+        longer there for what would arrive meanwhile.
+        """
+        if self.pid != os.getpid() or not self.connected:
+            return
+        if any(getattr(channel, "callbacks", None) for channel in self.channels.values()):
+            return
+        try:
+            self.sock.settimeout(LAST_WORDS)
+            self.close()
+        except Exception as exc:
+            logger.debug("Could not close a connection at the end of the process: %r", exc)
+
+
+_opened: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+@atexit.register
+def _close_all() -> None:
+    for connection in list(_opened):
+        connection.close_at_exit()
+
 
 class Transport(pyamqp.Transport):
     """``amqp:// amqps:// pyamqp://``."""
@@ -147,21 +262,29 @@ class Transport(pyamqp.Transport):
     def register_with_event_loop(self, connection: Any, loop: Any) -> None:
         """Have kombu's hub drive the connection, and read ahead from now on."""
         super().register_with_event_loop(connection, loop)
-        if isinstance(connection.transport, TurnBuffer):
-            connection.transport.loop_thread = threading.get_ident()
-            connection.transport.reads_ahead = True
+        if not isinstance(connection.transport, TurnBuffer):
+            return
+        connection.transport.loop_thread = threading.get_ident()
+        connection.transport.reads_ahead = True
 
-            def in_every_turn() -> None:
-                # A wait for the broker's answer may have read what came behind it.
-                transport = connection.transport
-                if transport is None or not connection.connected:
-                    loop.on_tick.discard(in_every_turn)
-                    return
-                try:
-                    while transport.has_frame:
-                        connection.drain_events(timeout=0)
-                except TimeoutError:
-                    pass  # the rest of a message is still on its way
-                transport.write_held()
+        def in_every_turn() -> None:
+            # A wait for the broker's answer may have read what came behind it.
+            if connection.transport is None or not connection.connected:
+                loop.on_tick.discard(in_every_turn)
+                return
+            connection.handle_read()
+            if connection.transport is not None:
+                connection.transport.write_held()
 
-            loop.on_tick.add(in_every_turn)
+        loop.on_tick.add(in_every_turn)
+
+    def on_readable(self, connection: Any, loop: Any) -> None:
+        """Read what has arrived, and handle it."""
+        transport = connection.transport
+        if not isinstance(transport, TurnBuffer):
+            super().on_readable(connection, loop)
+            return
+        if not connection.connected:
+            raise RecoverableConnectionError("Socket was disconnected")
+        transport.read_more()
+        connection.handle_read()

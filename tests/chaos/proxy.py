@@ -15,6 +15,8 @@ class Proxy:
 
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
+        #: What clients have sent, piece by piece, while it is kept.
+        self.sent: list[bytes] | None = None
         self._pairs: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._open = threading.Event()
@@ -51,6 +53,8 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 self._open.wait()
+                if from_client and self.sent is not None:
+                    self.sent.append(data)
                 if not (from_client and self._muted):
                     sink.sendall(data)
         except OSError:

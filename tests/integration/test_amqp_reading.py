@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
+from urllib.parse import urlsplit
 
 import pytest
+from amqp import Message as AmqpMessage
 from kombu import Consumer, Queue
 from kombu.asynchronous import Hub
 
 from taskq.transport import Connection
+from tests.chaos.proxy import Proxy
 
 PATIENCE = 30.0
 
@@ -127,3 +132,97 @@ def test_other_threads_acknowledge_at_once(amqp_url, queue):
         thread.join()
         assert transport._held == []
         hub.close()
+
+
+def take_all(url, queue, count, consume):
+    """Turn a hub until so many messages are in the list that it returns.
+
+    - consume: starts consuming of a bound queue into a list, and returns that.
+    """
+    hub = Hub()
+    with Connection(url) as connection:
+        connection.register_with_event_loop(hub)
+        taken = consume(queue(connection.default_channel))
+        loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
+        while len(taken) < count:
+            assert time.monotonic() < deadline, f"{len(taken)} of {count} arrived"
+            next(loop)
+        loop.close()
+        hub.close()
+    return taken
+
+
+def test_whoever_consumes_without_kombu_gets_messages_of_py_amqp(amqp_url, queue):
+    publish(amqp_url, queue, 20)
+    taken = []
+
+    def consume(bound):
+        bound.consume("mine", taken.append, no_ack=True)
+        return taken
+
+    take_all(amqp_url, queue, 20, consume)
+    assert {type(message) for message in taken} == {AmqpMessage}
+    assert taken[3].delivery_info["consumer_tag"] == "mine"
+
+
+def test_overridden_reception_is_used(amqp_url, queue):
+    publish(amqp_url, queue, 20)
+
+    class Receiving(Consumer):
+        raw: list = []
+
+        def _receive_callback(self, message):
+            self.raw.append(message)
+            message.channel.basic_ack(message.delivery_tag)
+
+    def consume(bound):
+        Receiving(bound.channel, [bound]).consume()
+        return Receiving.raw
+
+    assert {type(each) for each in take_all(amqp_url, queue, 20, consume)} == {AmqpMessage}
+
+
+def test_messages_come_again_as_redelivered_and_rejected_ones_do_not(amqp_url, queue):
+    publish(amqp_url, queue, 60)
+    seen = []
+
+    def consume(bound):
+        def take(body, message):
+            seen.append((body[0], message.delivery_info["redelivered"]))
+            if message.delivery_info["redelivered"] or body[0] % 3 == 0:
+                message.reject()
+            else:
+                message.requeue()
+
+        Consumer(bound.channel, [bound], callbacks=[take], accept=["json"]).consume()
+        return seen
+
+    take_all(amqp_url, queue, 100, consume)
+    again = {number for number, redelivered in seen if redelivered}
+    assert again == {number for number in range(60) if number % 3}
+    with Connection(amqp_url) as connection:
+        assert queue(connection.default_channel).get() is None
+
+
+def test_the_end_of_a_process_waits_until_the_broker_has_read_everything(amqp_url, queue):
+    # A connection that just ends loses what the broker has not handled yet.
+    parts = urlsplit(amqp_url)
+    proxy = Proxy((parts.hostname, parts.port or 5672))
+    proxy.sent = []
+    through = parts._replace(netloc=f"guest:guest@127.0.0.1:{proxy.port}").geturl()
+    code = """if True:
+        import sys
+        from taskq.transport import Connection
+        producer = Connection(sys.argv[1]).Producer()
+        for number in range(300):
+            producer.publish(number, exchange="", routing_key=sys.argv[2])
+    """
+    try:
+        subprocess.run([sys.executable, "-c", code, through, queue.name], check=True, timeout=60)
+    finally:
+        proxy.close()
+    # connection.close, a method frame on channel 0, is the last that it says.
+    assert b"\x00\x0a\x00\x32" in b"".join(proxy.sent)[-40:]
+    with Connection(amqp_url) as connection:
+        declared = queue(connection.default_channel).queue_declare(passive=True)
+        assert declared.message_count == 300
