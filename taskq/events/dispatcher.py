@@ -205,6 +205,12 @@ class EventDispatcher:
                 oldest, _ = self._outbound_buffer.popleft()
                 self._kept_events -= _count(oldest)
 
+    def takes(self, group: str) -> bool:
+        """Return whether events of a group would be sent, so that others need not be made."""
+        if self._successor is not None:
+            return self._successor.takes(group)
+        return self.enabled and (not self.groups or group in self.groups)
+
     def send(
         self,
         type: str,

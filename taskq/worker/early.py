@@ -33,7 +33,7 @@ class EarlyAcks:
 
     def __init__(self, prefetch: Callable[[], int]) -> None:
         self._prefetch = prefetch
-        self._sent: deque[str] = deque()
+        self._sent: deque[tuple[Any, ...]] = deque()
         self._doubtful = LimitedSet(maxlen=UNLIMITED, expires=EXPIRES)
 
     def remembering(self, message: Any, ack: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,7 +41,7 @@ class EarlyAcks:
 
         def remember_and_ack(*args: Any) -> Any:
             # First remembered: what fails quietly is started in spite of it.
-            self._remember(_name_of(message))
+            self._remember(_marks_of(message))
             try:
                 return ack(*args)
             except BaseException:
@@ -50,9 +50,9 @@ class EarlyAcks:
 
         return remember_and_ack
 
-    def _remember(self, name: str) -> None:
+    def _remember(self, marks: tuple[Any, ...]) -> None:
         sent = self._sent
-        sent.append(name)
+        sent.append(marks)
         if len(sent) > LEAST:
             limit = max(LEAST, self._prefetch() or UNLIMITED)
             while len(sent) > limit:
@@ -60,17 +60,23 @@ class EarlyAcks:
 
     def connection_lost(self) -> None:
         """The connection has ended: the last acknowledgements may not have arrived."""
-        self._doubtful.update(self._sent)
+        self._doubtful.update(map(repr, self._sent))
         self._sent.clear()
 
     def has_started(self, message: Any) -> bool:
         """Tell whether a redelivered message is one of those."""
-        return len(self._doubtful) > 0 and _name_of(message) in self._doubtful
+        return len(self._doubtful) > 0 and repr(_marks_of(message)) in self._doubtful
 
 
-def _name_of(message: Any) -> str:
+def _marks_of(message: Any) -> tuple[Any, ...]:
     """Return what tells a message from others, also from a retry or replacement with its id."""
-    headers = message.headers or {}
-    parts = (headers.get(name) for name in ("id", "task", "retries", "replaced_task_nesting"))
+    header = (message.headers or {}).get
     info = message.delivery_info or {}
-    return repr((*parts, info.get("exchange"), info.get("routing_key")))
+    return (
+        header("id"),
+        header("task"),
+        header("retries"),
+        header("replaced_task_nesting"),
+        info.get("exchange"),
+        info.get("routing_key"),
+    )

@@ -203,7 +203,7 @@ def default(
             return
         if received.receivers:
             received.send(sender=consumer, request=request)
-        if eventer is not None and eventer.enabled and task.send_events:
+        if eventer is not None and task.send_events and eventer.takes("task"):
             _send_received(request, headers)
         if headers.get("eta"):
             _hold_for_eta(consumer, request)

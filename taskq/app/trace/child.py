@@ -147,6 +147,8 @@ def _decoded(payload: tuple[Any, ...], worker: _Worker) -> tuple[Any, Any, dict[
     """Return args, kwargs and what the request is made of."""
     _, _, headers, body, content_type, encoding, delivery_info, properties = payload
     args, kwargs, embed = decode_body(body, content_type, encoding, worker.accept)
+    if properties.get("application_headers", headers) is None:
+        properties["application_headers"] = headers  # what the main process sent once only
     request = {
         **headers,
         **embed,

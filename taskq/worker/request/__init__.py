@@ -43,7 +43,10 @@ class Request(Outcomes):
     def payload(self) -> tuple[Any, ...]:
         """What the child needs to run the task."""
         message = self._message
-        headers = self._request_dict
+        headers, properties = self._request_dict, message.properties
+        if properties.get("application_headers") is headers:
+            # AMQP's messages have them in both places: the child puts them back.
+            properties = {**properties, "application_headers": None}
         return (
             headers["task"],
             self.id,
@@ -52,7 +55,7 @@ class Request(Outcomes):
             self._content_type,
             self._content_encoding,
             self.delivery_info,
-            message.properties,
+            properties,
         )
 
     @property

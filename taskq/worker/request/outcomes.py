@@ -42,7 +42,7 @@ class Outcomes(Revocable):
         self.worker_pid = pid
         self.time_start = time_accepted
         task_accepted(self)
-        if self._eventer is not None and self._eventer.enabled:
+        if self.sends_events:
             self.send_event("task-started")
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("Task accepted: %s[%s] pid:%r", self.name, self.id, pid)
@@ -90,7 +90,7 @@ class Outcomes(Revocable):
         task_ready(self, successful=True)
         if not self.early_ack:
             self.acknowledge()
-        if self._eventer is not None and self._eventer.enabled:
+        if self.sends_events:
             self.send_event("task-succeeded", result=retval, runtime=runtime)
 
     def on_retry(self, exc_info: Any) -> None:

@@ -35,6 +35,11 @@ class Settled(Described):
 
     def send_event(self, type: str, **fields: Any) -> None:
         """Send an event about this task, when events are on."""
+        if self.sends_events:
+            self._eventer.send(type, uuid=self.id, **fields)
+
+    @property
+    def sends_events(self) -> bool:
+        """Whether anything is told to monitors about this task."""
         eventer = self._eventer
-        if eventer is not None and eventer.enabled and self._task.send_events:
-            eventer.send(type, uuid=self.id, **fields)
+        return bool(eventer is not None and self._task.send_events and eventer.takes("task"))
