@@ -35,6 +35,8 @@ class Producer(_KombuProducer):
     _batch: list[Prepared] | None = None
     #: Messages that somebody else is going to send.
     _drafts: list[Draft] | None = None
+    #: The channel that an open batch is for, if that takes messages written with a stencil.
+    stencils_for: Any = None
 
     def publish_task(
         self,
@@ -164,10 +166,12 @@ class Producer(_KombuProducer):
         self._ensured(self._open, retry=retry, retry_policy=retry_policy)
         batch: list[Prepared] = []
         self._batch = batch
+        if once is None and hasattr(self.channel, "stencil"):
+            self.stencils_for = self.channel
         try:
             yield self
         finally:
-            self._batch = None
+            self._batch = self.stencils_for = None
         if not batch:
             return
         if hasattr(self.channel, method):
@@ -187,11 +191,18 @@ class Producer(_KombuProducer):
 
         What they need declared is declared.
         """
-        outer, self._drafts = self._drafts, []
+        outer = self._drafts, self.stencils_for
+        drafts: list[Draft] = []
+        self._drafts, self.stencils_for = drafts, None
         try:
-            yield self._drafts
+            yield drafts
         finally:
-            self._drafts = outer
+            self._drafts, self.stencils_for = outer
+
+    def add_filled(self, filled: Any) -> None:
+        """Add a message written with a stencil to the open batch, which must take such."""
+        assert self._batch is not None
+        self._batch.append((filled, filled.stencil.exchange, filled.stencil.routing_key))
 
 
 def _declare_once(entity: Any, channel: Any) -> None:
@@ -211,11 +222,16 @@ def _declare_once(entity: Any, channel: Any) -> None:
         maybe_declare(entity, channel)
 
 
+def is_kombus_json(serializer: str) -> bool:
+    """Return whether a serializer is kombu's json, and not one registered instead of it."""
+    codec = registry._encoders.get(serializer)
+    return codec is not None and codec.encoder is kombu_json.dumps
+
+
 def _serialised(body: Any, serializer: str) -> tuple[str, str, Any]:
     """Return content type, encoding and text of a body. Raises EncodeError."""
-    codec = registry._encoders.get(serializer)
-    # A json serializer that somebody registered instead of kombu's is used as it is.
-    if codec is not None and codec.encoder is kombu_json.dumps:
+    if is_kombus_json(serializer):
+        codec = registry._encoders[serializer]
         try:
             return codec.content_type, codec.content_encoding, encode_json(body)
         except Exception:
@@ -225,12 +241,12 @@ def _serialised(body: Any, serializer: str) -> tuple[str, str, Any]:
 
 
 #: Options of the channel's publish that travel beside a message's properties.
-_CHANNEL_OPTIONS = ("mandatory", "immediate", "timeout", "confirm_timeout")
+CHANNEL_OPTIONS = ("mandatory", "immediate", "timeout", "confirm_timeout")
 
 
 def _publish_options(properties: dict[str, Any]) -> dict[str, Any]:
     options = {}
-    for name in _CHANNEL_OPTIONS:
+    for name in CHANNEL_OPTIONS:
         if name in properties:
             options[name] = properties.pop(name)
     return options

@@ -8,19 +8,30 @@ no receiver of a publishing signal, no route, no running task, nothing overridde
 from __future__ import annotations
 
 from collections.abc import Mapping
+from json.encoder import encode_basestring_ascii
 from typing import Any
+from weakref import ref
 
 from taskq import signals
 from taskq._state import get_current_worker_task
 from taskq.app.messages import check_arguments
-from taskq.app.producer import Producer
+from taskq.app.producer import CHANNEL_OPTIONS, Producer, is_kombus_json
 from taskq.app.sending import Sending
 from taskq.app.task.calling import TaskCalls
+from taskq.utils.jsontext import encode_json
 from taskq.utils.nodenames import anon_nodename
 from taskq.utils.saferepr import saferepr
 from taskq.utils.uuids import uuid
 
 __all__ = ("Shortcut",)
+
+#: Header of a message -> the option of a call that says its place in a workflow there.
+_PLACES = {"group": "group_id", "group_index": "group_index", "parent_id": "parent_id"}
+#: What differs between the messages of a task.
+_GAPS = ("id", "root_id", *_PLACES, "reply_to", "argsrepr", "kwargsrepr")
+#: The links of a call without any; the fourth is the body of the chord it is in.
+_LINKS = {"callbacks": None, "errbacks": None, "chain": None}
+_NO_LINKS = encode_json({**_LINKS, "chord": None})
 
 #: What `Producer.publish_task` takes besides the properties of a message.
 _PUBLISHING = frozenset(
@@ -55,6 +66,7 @@ class Shortcut:
         "_publishing",
         "_router",
         "_sender",
+        "_stencil",
         "_task",
         "_usable",
     )
@@ -73,6 +85,8 @@ class Shortcut:
         self._ignore_result = task.ignore_result
         self._usable = self._is_plain()
         self._learnt = False
+        #: What a channel writes the task's messages of a batch with, and the channel.
+        self._stencil: tuple[Any, Any] = (None, None)
 
     def _is_plain(self) -> bool:
         """Return whether the calls of the task can be copies of each other."""
@@ -156,6 +170,18 @@ class Shortcut:
             self._learn()
         args, kwargs = check_arguments(args, kwargs)
         task_id = task_id or uuid()
+        if producer is None or not self._add_to_batch(producer, task_id, args, kwargs, place):
+            self._send_alone(producer, task_id, args, kwargs, place)
+        result = self._task.AsyncResult(task_id)
+        result.ignored = bool(self._ignore_result)
+        return result
+
+    # -- one message ----------------------------------------------------------------------
+
+    def _send_alone(
+        self, producer: Any, task_id: str, args: Any, kwargs: Any, place: Mapping[str, Any]
+    ) -> None:
+        """Send a call as a copy of the message that was made the long way."""
         amqp, get = self._amqp, place.get
         headers = {
             **self._headers,
@@ -170,7 +196,7 @@ class Shortcut:
             ),
             "origin": anon_nodename(),
         }
-        links = {"callbacks": None, "errbacks": None, "chain": None, "chord": get("chord")}
+        links = {**_LINKS, "chord": get("chord")}
         properties = {
             **self._properties,
             "correlation_id": task_id,
@@ -178,15 +204,12 @@ class Shortcut:
         }
         if producer is not None:
             self._publish(producer, task_id, (args, kwargs, links), headers, properties)
-        else:
-            pooled = amqp.producer_pool.acquire(block=True)
-            try:
-                self._publish(pooled, task_id, (args, kwargs, links), headers, properties)
-            finally:
-                pooled.release()
-        result = self._task.AsyncResult(task_id)
-        result.ignored = bool(self._ignore_result)
-        return result
+            return
+        pooled = amqp.producer_pool.acquire(block=True)
+        try:
+            self._publish(pooled, task_id, (args, kwargs, links), headers, properties)
+        finally:
+            pooled.release()
 
     def _publish(
         self,
@@ -203,3 +226,71 @@ class Shortcut:
         except OSError:
             with producer.connection._reraise_as_library_errors():
                 raise
+
+    # -- many messages in one go ----------------------------------------------------------
+
+    def _add_to_batch(
+        self, producer: Any, task_id: str, args: Any, kwargs: Any, place: Mapping[str, Any]
+    ) -> bool:
+        """Write a call's message with a stencil; False if there is none, or it can't be written."""
+        channel = producer.stencils_for if isinstance(producer, Producer) else None
+        if channel is None or not is_kombus_json(self._publishing["serializer"]):
+            return False
+        known, stencil = self._stencil
+        if known is None or known() is not channel:
+            stencil = self._cut_stencil(producer, channel)
+            self._stencil = ref(channel), stencil
+        if stencil is None:
+            return False
+        amqp, get = self._amqp, place.get
+        chord = get("chord")
+        try:
+            links = _NO_LINKS if chord is None else encode_json({**_LINKS, "chord": chord})
+            body = f"[{encode_json(args)}, {encode_json(kwargs) if kwargs else '{}'}, {links}]"
+            texts = {
+                "id": encode_basestring_ascii(task_id),
+                "root_id": encode_basestring_ascii(get("root_id") or task_id),
+                "reply_to": encode_basestring_ascii(get("reply_to") or self._app.thread_oid),
+                "argsrepr": encode_basestring_ascii(
+                    saferepr(args, amqp.argsrepr_maxsize, amqp.repr_maxlevels)
+                ),
+                "kwargsrepr": encode_basestring_ascii(
+                    saferepr(kwargs, amqp.kwargsrepr_maxsize, amqp.repr_maxlevels)
+                )
+                if kwargs
+                else '"{}"',
+            }
+            for header, option in _PLACES.items():
+                texts[header] = _text(get(option))
+        except Exception:
+            return False  # the other way says what is wrong with it
+        filled = stencil.filled(body.encode(), texts)
+        if not self._ignore_result:
+            self._app.backend.on_task_call(producer, task_id)
+        producer.add_filled(filled)
+        return True
+
+    def _cut_stencil(self, producer: Any, channel: Any) -> Any:
+        """Return a stencil for this task's messages, made of one of them; None if there is none."""
+        publishing = self._publishing
+        if publishing["compression"] or not self._properties.keys().isdisjoint(CHANNEL_OPTIONS):
+            return None
+        gaps = {name: f"{uuid()} {name}" for name in _GAPS}
+        headers = {**self._headers, "origin": anon_nodename()}
+        headers.update((name, text) for name, text in gaps.items() if name != "reply_to")
+        properties = {
+            **self._properties,
+            "correlation_id": gaps["id"],
+            "reply_to": gaps["reply_to"],
+        }
+        with producer.collecting() as collected:
+            producer.publish_task("", headers=headers, properties=properties, **publishing)
+        ((message, exchange, routing_key),) = collected
+        return channel.stencil(message, exchange, routing_key, gaps)
+
+
+def _text(value: Any) -> str:
+    """Return a header as JSON."""
+    if value is None:
+        return "null"
+    return encode_basestring_ascii(value) if value.__class__ is str else encode_json(value)

@@ -5,7 +5,7 @@ Sent task by task, in one batch where the broker can take one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,8 @@ __all__ = ("group", "sending_batch")
 
 #: Options that say where the group is in a workflow; its tasks get theirs when frozen.
 PLACE_OPTIONS = frozenset(("task_id", "group_id", "group_index", "chord", "root_id", "parent_id"))
+#: Those that say nothing to what follows the group.
+_SIMPLE_OPTIONS = frozenset(("task_id", "root_id", "parent_id"))
 
 
 @register_type("group")
@@ -109,15 +111,18 @@ class group(Signature):  # noqa: N801 - the public name
             return self.apply(args, kwargs, **options)
         args, kwargs = self._partial_arguments(args, kwargs, "tasks")
         group_id = options.get("task_id") or uuid()
-        tasks = self._cloned_tasks()
-        results = _freeze_tasks(
-            tasks,
-            group_id,
-            options.get("chord"),
-            options.get("root_id"),
-            options.get("parent_id"),
-        )
-        self._send(tasks, args, kwargs, producer, options)
+        if options.keys() <= _SIMPLE_OPTIONS and all(map(_is_simple_call, self.tasks)):
+            results = self._send_simple_calls(args, kwargs, group_id, producer, options)
+        else:
+            tasks = self._cloned_tasks()
+            results = _freeze_tasks(
+                tasks,
+                group_id,
+                options.get("chord"),
+                options.get("root_id"),
+                options.get("parent_id"),
+            )
+            self._send(tasks, args, kwargs, producer, options)
         result = app.GroupResult(group_id, results)
         if add_to_parent:
             self.add_to_parent(result)
@@ -140,6 +145,35 @@ class group(Signature):  # noqa: N801 - the public name
         with sending_batch(self.app, producer) as pooled:
             for task in tasks:
                 task.apply_async(args, kwargs, producer=pooled, add_to_parent=False, **shared)
+
+    def _send_simple_calls(
+        self, args: Any, kwargs: Any, group_id: str, producer: Any, options: Mapping[str, Any]
+    ) -> list[Any]:
+        """Send tasks without options: no copies of them are needed that have their ids.
+
+        Returns the result handles.
+        """
+        place = {"group_id": group_id, "add_to_parent": False}
+        place.update((key, options[key]) for key in ("root_id", "parent_id") if options.get(key))
+        results = []
+        with sending_batch(self.app, producer) as pooled:
+            for index, call in enumerate(self.tasks):
+                task_id = uuid()
+                results.append(call.AsyncResult(task_id))
+                if (args or kwargs) and not call["immutable"]:
+                    call_args, call_kwargs, _ = call._merge(args, kwargs)
+                else:
+                    call_args, call_kwargs = call["args"], call["kwargs"]
+                call._type.apply_async(
+                    call_args,
+                    call_kwargs,
+                    task_id=task_id,
+                    producer=pooled,
+                    group_index=index,
+                    reply_to=call.app.thread_oid,
+                    **place,
+                )
+        return results
 
     def add_to_parent(self, result: Any) -> None:
         """Make the result of the group a child of the running task, if there is one."""
@@ -328,6 +362,11 @@ def _tasks_of(tasks: Any) -> Any:
     if isinstance(tasks, dict) and "task" in tasks:
         return [Signature.from_dict(tasks)]
     return regen(tasks) if is_list(tasks) else maybe_list(tasks)
+
+
+def _is_simple_call(task: Any) -> bool:
+    """Return whether a task of a group is one call, without options, of a task that is known."""
+    return task.__class__ is Signature and task._type is not None and not task["options"]
 
 
 def _freeze_tasks(

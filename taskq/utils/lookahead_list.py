@@ -74,14 +74,11 @@ class _regen(list[Any]):
         return self.__rest.__length_hint__() if hasattr(self.__rest, "__length_hint__") else 0
 
     def __iter__(self) -> Iterator[Any]:
-        index = 0
+        index, length, item_at = 0, super().__len__, super().__getitem__
         while True:
-            if index >= super().__len__():
-                for _ in self.__read(1):
-                    pass
-                if index >= super().__len__():
-                    return
-            yield super().__getitem__(index)
+            if index >= length() and not any(True for _ in self.__read(1)):
+                return
+            yield item_at(index)
             index += 1
 
     def __getitem__(self, index: Any) -> Any:

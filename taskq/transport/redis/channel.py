@@ -24,8 +24,9 @@ from taskq.transport.redis.fanout import Subscription
 from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.lease import LeaseOptions
 from taskq.transport.redis.message import Message as RedisMessage
-from taskq.transport.redis.publish import Prepared, PublishBatch, Publisher
+from taskq.transport.redis.publish import Prepared, PublishBatch, Publisher, Sendable
 from taskq.transport.redis.qos import QoS
+from taskq.transport.redis.stencil import Stencil
 from taskq.transport.redis.wire import Wire
 from taskq.utils.leaseclock import LeaseClock
 
@@ -152,13 +153,26 @@ class Channel(kombu_redis.Channel):
             self._broke()
             raise
 
-    def basic_publish_many(self, messages: Iterable[Prepared]) -> None:
+    def basic_publish_many(self, messages: Iterable[Sendable]) -> None:
         """Publish (message, exchange, routing key) tuples in one round trip, all or none."""
         try:
             self.publisher.publish_many(messages)
         except CONNECTION_ERRORS:
             self._broke()
             raise
+
+    def stencil(
+        self,
+        message: Any,
+        exchange: str,
+        routing_key: str,
+        gaps: dict[str, str],
+    ) -> Stencil | None:
+        """Return what writes envelopes for `basic_publish_many` that differ from one in gaps only.
+
+        Parameters are those of `Stencil`. None if this channel's envelopes have no such gaps.
+        """
+        return self.publisher.stencil(message, exchange, routing_key, gaps)
 
     def basic_publish_once(
         self, messages: Iterable[Prepared], lifetime: int, scope: str = ""

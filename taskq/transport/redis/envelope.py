@@ -18,7 +18,7 @@ from uuid import uuid4
 from taskq.utils.jsontext import decode_json, encode_json
 
 #: How every envelope of kombu with a base64 body begins.
-_BODY_FIRST = b'{"body": "'
+BODY_FIRST = b'{"body": "'
 
 
 class _Tags:
@@ -79,7 +79,7 @@ def encode(
     headers, rest = encode_json(message["headers"]), encode_json(properties)
     return b"".join(
         (
-            _BODY_FIRST,
+            BODY_FIRST,
             b2a_base64(body, newline=False),
             _content_fields(message["content-encoding"], message["content-type"]),
             f'{headers}, "properties": {rest}}}'.encode(),
@@ -101,13 +101,13 @@ def decode(raw: bytes) -> tuple[Any, dict[str, Any]]:
     AttributeError when *raw* is no envelope of kombu.
     """
     body: Any
-    if raw.startswith(_BODY_FIRST):
+    if raw.startswith(BODY_FIRST):
         # The body is cut out: base64 needs no JSON decoder, and is most of a large message.
-        end = raw.index(b'"', len(_BODY_FIRST))
+        end = raw.index(b'"', len(BODY_FIRST))
         if raw[end + 1 : end + 3] == b", ":
             fields = decode_json("{" + raw[end + 3 :].decode())
             if fields["properties"].get("body_encoding") == "base64":
-                return a2b_base64(raw[len(_BODY_FIRST) : end]), fields
+                return a2b_base64(raw[len(BODY_FIRST) : end]), fields
     fields = decode_json(raw.decode())
     body = fields.pop("body", None)
     if body and fields["properties"].get("body_encoding") == "base64":

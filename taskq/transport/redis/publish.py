@@ -15,11 +15,14 @@ from taskq.transport.redis import envelope
 from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.resp import ErrorReply, pack, pack_argument
 from taskq.transport.redis.scripts import script
+from taskq.transport.redis.stencil import Filled, Stencil
 from taskq.transport.redis.wire import Wire
 from taskq.utils.jsontext import encode_json
 
 #: A message as `Channel.prepare_message` returns it, its exchange and its routing key.
 Prepared = tuple[Mapping[str, Any], str, str]
+#: The same, or an envelope that is finished already.
+Sendable = tuple[Mapping[str, Any] | Filled, str, str]
 
 #: Seconds for which the queues that an exchange leads to are remembered.
 ROUTES_TTL = 1.0
@@ -60,19 +63,28 @@ class Publisher:
         if commands:
             self.execute(commands)
 
-    def publish_many(self, messages: Iterable[Prepared]) -> None:
+    def publish_many(self, messages: Iterable[Sendable]) -> None:
         """Publish messages in one round trip and one transaction: all or, on an error, none."""
         pushes: dict[bytes, list[bytes]] = {}
         others: list[bytes] = []
+        # Finished envelopes of one stencil go to the same lists.
+        stencil: Stencil | None = None
+        lists: list[list[bytes]] = []
         for message, exchange, routing_key in messages:
-            if self._is_fanout(exchange):
+            if isinstance(message, Filled):
+                if message.stencil is not stencil:
+                    stencil = message.stencil
+                    lists = self._lists_of(pushes, others, stencil.message, exchange, routing_key)
+                payload = pack_argument(message.raw)
+            elif self._is_fanout(exchange):
                 others += self.commands(message, exchange, routing_key)
                 continue
-            payload = pack_argument(self._encode(message, exchange, routing_key))
-            for queue in self._queues(exchange, routing_key):
-                pushes.setdefault(self._packed_list(queue, message), []).append(payload)
-                if queue in self._channel._expires:
-                    others += self._expiry(queue)
+            else:
+                stencil = None
+                lists = self._lists_of(pushes, others, message, exchange, routing_key)
+                payload = pack_argument(self._encode(message, exchange, routing_key))
+            for payloads in lists:
+                payloads.append(payload)
         commands = [
             b"*%d\r\n%b%b%b" % (2 + len(bulk), _LPUSH, packed_list, b"".join(bulk))
             for packed_list, payloads in pushes.items()
@@ -84,6 +96,39 @@ class Publisher:
             commands = [_MULTI, *commands, _EXEC]
         if commands:
             self.execute(commands)
+
+    def _lists_of(
+        self,
+        pushes: dict[bytes, list[bytes]],
+        expiries: list[bytes],
+        message: Mapping[str, Any],
+        exchange: str,
+        routing_key: str,
+    ) -> list[list[bytes]]:
+        """Return what is pushed to each list that a message goes to, to add it there.
+
+        Adds what keeps queues that expire alive to the other commands.
+        """
+        queues = self._queues(exchange, routing_key)
+        for queue in queues:
+            if queue in self._channel._expires:
+                expiries += self._expiry(queue)
+        return [pushes.setdefault(self._packed_list(queue, message), []) for queue in queues]
+
+    def stencil(
+        self,
+        message: Mapping[str, Any],
+        exchange: str,
+        routing_key: str,
+        gaps: Mapping[str, str],
+    ) -> Stencil | None:
+        """Return what writes envelopes like that of a message; None if those are not of bytes.
+
+        Parameters are those of `Stencil`.
+        """
+        if self._channel.body_encoding != "base64" or self._is_fanout(exchange):
+            return None
+        return Stencil(message, exchange, routing_key, gaps)
 
     def publish_once(self, messages: Iterable[Prepared], lifetime: int, scope: str) -> None:
         """Publish those of the messages whose ids were not published by this before.
