@@ -1,28 +1,42 @@
 """Whether this worker's messages are still its own, as its pool can see it.
 
-The thread that renews the worker's lease on the broker writes here, in memory that forked pool
-processes share; who is about to store a result of a task with late acknowledgement reads. So a
-worker that was stopped for longer than its lease does not finish what was given to others.
+The thread that renews the worker's lease on the broker writes here, in a page of memory that the
+pool's processes share; who is about to store a result of a task with late acknowledgement reads. So
+a worker that was stopped for longer than its lease does not finish what was given to others.
 """
 
 from __future__ import annotations
 
 import mmap
+import os
 import time
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from taskq.exceptions import Ignore
 from taskq.utils.log import get_logger
+from taskq.utils.sharedfile import shared_file
 
-__all__ = ("GivenAway", "LeaseClock", "current", "guarded", "share")
+__all__ = (
+    "PATIENCE",
+    "PAUSE",
+    "GivenAway",
+    "LeaseClock",
+    "adopt",
+    "current",
+    "guarded",
+    "refuse",
+    "share",
+)
 
 logger = get_logger("celery.worker.lease")
 
-#: Slots: how often the lease was lost, and until when it is good (monotonic clock, nanoseconds).
-_LOSSES, _GOOD_UNTIL = 0, 1
+#: Slots: how often the lease was lost, until when it is good (monotonic clock, nanoseconds), and
+#: the process that renews it.
+_LOSSES, _GOOD_UNTIL, _KEEPER = 0, 1, 2
 #: Seconds between two looks at a lease that has run out and may be renewed.
-_PAUSE = 0.02
+PAUSE = 0.02
 #: Seconds to wait for that, if the broker is away: nobody can get messages from it meanwhile.
 PATIENCE = 60.0
 
@@ -41,10 +55,19 @@ class GivenAway(Ignore):
 
 
 class LeaseClock:
-    """The state of one worker's lease in shared memory. Never renewed: it does not run out."""
+    """The state of one worker's lease in shared memory. Never renewed: it does not run out.
 
-    def __init__(self) -> None:
-        self._slots = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+    - fd: the file that holds it, closed with this object.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        weakref.finalize(self, os.close, fd).atexit = False
+        self._slots = memoryview(mmap.mmap(fd, mmap.PAGESIZE)).cast("Q")
+
+    def kept_here(self) -> None:
+        """This process renews the lease; without it nobody does."""
+        self._slots[_KEEPER] = os.getpid()
 
     def renewed(self, seconds: float, *, since: float | None = None) -> None:
         """The broker has confirmed the lease.
@@ -67,18 +90,28 @@ class LeaseClock:
 
         - what: for the log.
         """
-        slots = self._slots
         deadline = time.monotonic() + PATIENCE
-        while slots[_LOSSES] == token:
-            good_until = slots[_GOOD_UNTIL]
-            now = time.monotonic()
-            if not good_until or now * 1e9 <= good_until:
-                return True
-            if now > deadline:
-                logger.warning(W_UNSURE, what, PATIENCE)
-                return True
-            time.sleep(_PAUSE)
-        return False
+        while (known := self.is_held(token, what, deadline)) is None:
+            time.sleep(PAUSE)
+        return known
+
+    def is_held(self, token: int, what: str, deadline: float) -> bool | None:
+        """Return whether what was begun under a token is still ours, None while that isn't known.
+
+        - what: for the log; deadline: monotonic time after which it counts as ours.
+        """
+        slots = self._slots
+        if slots[_LOSSES] != token:
+            return False
+        good_until, now = slots[_GOOD_UNTIL], time.monotonic()
+        if not good_until or now * 1e9 <= good_until:
+            return True
+        if slots[_KEEPER] not in (os.getpid(), os.getppid()):
+            return False  # the main process is dead, and nobody will renew it
+        if now > deadline:
+            logger.warning(W_UNSURE, what, PATIENCE)
+            return True
+        return None
 
 
 _current: LeaseClock | None = None
@@ -86,8 +119,15 @@ _current: LeaseClock | None = None
 
 def share() -> LeaseClock:
     """Make the clock of this worker, before its pool processes are forked."""
+    clock = adopt(shared_file(mmap.PAGESIZE, "taskq-lease"))
+    clock.kept_here()
+    return clock
+
+
+def adopt(fd: int) -> LeaseClock:
+    """Use the clock in a file, that of the worker which has started this process."""
     global _current
-    _current = LeaseClock()
+    _current = LeaseClock(fd)
     return _current
 
 
@@ -105,15 +145,21 @@ def guarded(run: Callable[..., Any], name: str, clock: LeaseClock) -> Callable[.
             value = run(*args, **kwargs)
         except Exception:
             if not clock.holds(token, name):
-                _refuse(name)
+                refuse(name)
             raise
         if not clock.holds(token, name):
-            _refuse(name)
+            refuse(name)
         return value
 
     return run_if_ours
 
 
 def _refuse(name: str) -> None:
+    logger.warning(W_GIVEN_AWAY, name)
+    raise GivenAway(name) from None
+
+
+def refuse(name: str) -> NoReturn:
+    """Raise GivenAway for an execution of the task of this name."""
     logger.warning(W_GIVEN_AWAY, name)
     raise GivenAway(name) from None

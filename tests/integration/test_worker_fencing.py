@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
 from tests.integration.project import wait_until
+
+LONG = os.environ.get("TASKQ_CHAOS") == "long"
 
 CODE = """
 def note(name, seconds=0.0):
@@ -56,40 +59,67 @@ def test_held_messages_that_others_got_are_dropped(make_project, urls, acks):
 
 
 LATE_RESULT = """
-@app.task(acks_late=True)
-def who():
+import asyncio
+
+def started():
     with open("starts", "a") as starts:
         starts.write(f"{os.getpid()}\\n")
-    while not os.path.exists(f"go-{os.getpid()}"):
+    return f"go-{os.getpid()}"
+
+@app.task(acks_late=True)
+def who():
+    go = started()
+    while not os.path.exists(go):
         time.sleep(0.02)
+    return os.getpid()
+
+@app.task(acks_late=True)
+async def who_coroutine():
+    go = started()
+    while not os.path.exists(go):
+        await asyncio.sleep(0.02)
     return os.getpid()
 """
 
 
 @pytest.mark.parametrize(
-    ("urls", "pool"), [("redis", "prefork"), ("sqlite", "threads")], indirect=["urls"]
+    ("urls", "pool"),
+    [
+        ("redis", "prefork"),
+        ("sqlite", "threads"),
+        ("sqlite", "asyncio"),
+        ("redis", "forkserver"),
+        *([("sqlite", "spawn"), ("redis", "asyncio"), ("redis", "threads")] if LONG else []),
+    ],
+    indirect=["urls"],
 )
 def test_the_result_of_what_was_given_away_is_refused(make_project, urls, pool):
     """The stopped worker goes on and ends its task before the one that got it next does."""
+    start_method = pool if pool in {"spawn", "forkserver"} else None
     project = make_project(
         LATE_RESULT,
         broker=urls.broker,
         backend=urls.backend,
-        conf={"broker_transport_options": {"lease": 2}},
+        conf={
+            "broker_transport_options": {"lease": 2},
+            "worker_pool_start_method": start_method,
+        },
     )
     starts = project.directory / "starts"
+    options = ("-c", "1", "-P", "prefork" if start_method else pool)
+    task = project.proj.who_coroutine if pool == "asyncio" else project.proj.who
 
     def pids():
         return [int(line) for line in starts.read_text().split()] if starts.exists() else []
 
-    with project.worker("-c", "1", "-P", pool, "-n", "first@%h") as first:
-        result = project.proj.who.delay()
+    with project.worker(*options, "-n", "first@%h") as first:
+        result = task.delay()
         wait_until(pids)
         everyone = [first.pid, *first.children()]
         for pid in everyone:
             os.kill(pid, signal.SIGSTOP)
         try:
-            with project.worker("-c", "1", "-P", pool, "-n", "second@%h"):
+            with project.worker(*options, "-n", "second@%h"):
                 wait_until(lambda: len(pids()) == 2, 30)
                 given_away, second = pids()
                 (project.directory / f"go-{given_away}").touch()
@@ -103,3 +133,26 @@ def test_the_result_of_what_was_given_away_is_refused(make_project, urls, pool):
             for pid in everyone:
                 os.kill(pid, signal.SIGCONT)
     assert len(pids()) == 2
+
+
+@pytest.mark.parametrize("urls", ["redis"], indirect=True)
+def test_a_child_that_is_left_alone_does_not_wait_for_a_lease_that_nobody_renews(
+    make_project, urls
+):
+    project = make_project(
+        LATE_RESULT,
+        broker=urls.broker,
+        backend=urls.backend,
+        conf={"broker_transport_options": {"lease": 1}},
+    )
+    starts = project.directory / "starts"
+    with project.worker("-c", "1") as worker:
+        result = project.proj.who.delay()
+        (child,) = wait_until(lambda: starts.exists() and starts.read_text().split())
+        worker.process.kill()
+        worker.process.wait()
+        time.sleep(1.5)
+        (project.directory / f"go-{child}").touch()
+        wait_until(lambda: not os.path.exists(f"/proc/{child}"), 20, worker.log)
+        assert "The result of this execution is refused" in worker.log
+        assert result.state == "PENDING"

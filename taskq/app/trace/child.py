@@ -73,11 +73,14 @@ class _Worker:
         tracer = self.coroutine_tracers.get(name)
         if tracer is None:
             # Imported by the first coroutine task: it brings asyncio along.
-            from taskq.app.trace.coroutine import CoroutineTracer
+            from taskq.app.trace.coroutine import CoroutineTracer, guarded
 
             tracer = self.coroutine_tracers[name] = CoroutineTracer(
                 name, self.tasks[name], app=self.app, hostname=self.hostname
             )
+            clock = leaseclock.current()
+            if clock is not None and tracer.task.acks_late:
+                tracer.fun = guarded(tracer.fun, name, clock)
         return tracer
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from asyncio import CancelledError
+from asyncio import CancelledError, sleep
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import Context as ContextVariables
 from contextvars import copy_context
@@ -33,6 +33,7 @@ from taskq.app.trace.plan import Plan
 from taskq.exceptions import Ignore, InvalidTaskError, TaskCancelledError
 from taskq.utils.coroutines import is_coroutine
 from taskq.utils.interruptible import run_limited
+from taskq.utils.leaseclock import PATIENCE, PAUSE, LeaseClock, refuse
 from taskq.utils.saferepr import saferepr
 
 SUCCESS = states.SUCCESS
@@ -45,6 +46,32 @@ Offload = Callable[..., Awaitable[Any]]
 
 def _never() -> bool:
     return False
+
+
+def guarded(run: Callable[..., Any], name: str, clock: LeaseClock) -> Callable[..., Any]:
+    """Return what `leaseclock.guarded` does for a coroutine: the loop goes on while it waits."""
+
+    async def run_if_ours(*args: Any, **kwargs: Any) -> Any:
+        token = clock.token()
+        try:
+            made = run(*args, **kwargs)
+            value = await made if is_coroutine(made) else made
+        except Exception:
+            if not await _holds(clock, token, name):
+                refuse(name)
+            raise
+        if not await _holds(clock, token, name):
+            refuse(name)
+        return value
+
+    return run_if_ours
+
+
+async def _holds(clock: LeaseClock, token: int, name: str) -> bool:
+    deadline = time.monotonic() + PATIENCE
+    while (known := clock.is_held(token, name, deadline)) is None:
+        await sleep(PAUSE)
+    return known
 
 
 class CoroutineTracer(Plan):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from taskq.concurrency.prefork.page import shared_file
+from taskq.utils.sharedfile import shared_file
 
 #: Bytes of memory in files that are kept for the next large bodies.
 MOST_KEPT = 16 * 1024 * 1024

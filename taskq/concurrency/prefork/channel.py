@@ -14,7 +14,7 @@ from typing import Any
 
 from taskq.concurrency.prefork import frames
 from taskq.concurrency.prefork.bodies import read_body
-from taskq.concurrency.prefork.page import shared_file
+from taskq.utils.sharedfile import shared_file
 
 #: SEQPACKET keeps packets apart and tells of the other end's death; macOS has only DGRAM.
 PAIR_TYPE = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)

@@ -22,8 +22,9 @@ from multiprocessing import spawn
 from typing import Any, NoReturn
 
 from taskq.concurrency.prefork.child import ChildConfig, run_child
+from taskq.concurrency.prefork.inherited import take_files
 from taskq.concurrency.prefork.interrupts import BLOCKED_IN_FORK
-from taskq.concurrency.prefork.page import Page
+from taskq.concurrency.prefork.launch import lease_file
 from taskq.utils.process.parent_death import send_on_parent_death
 from taskq.utils.process.subreaper import adopting_orphans
 
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 ANSWER_TIMEOUT = 120.0
 #: Largest request, in bytes.
 REQUEST_SIZE = 1 << 16
+#: Files that come with it: the child's socket, its page, the clock of the worker's lease.
+MOST_FILES = 3
 #: Seconds that a new child waits to become the main process's.
 ADOPTION_TIMEOUT = 10.0
 
@@ -84,7 +87,7 @@ class ForkServer:
         request = pickle.dumps(config.without_app())
         with adopting_orphans():
             sock = self._connected()
-            socket.send_fds(sock, [request], [child_end.fileno(), page_fd])
+            socket.send_fds(sock, [request], [child_end.fileno(), page_fd, *lease_file()])
             answer = sock.recv(_PID.size)
         if not answer:
             raise ConnectionResetError("it has ended")
@@ -118,7 +121,7 @@ def main(start: dict[str, Any]) -> NoReturn:
         app.finalize()
     gc.freeze()
     while True:
-        request, fds, _, _ = socket.recv_fds(requests, REQUEST_SIZE, 2)
+        request, fds, _, _ = socket.recv_fds(requests, REQUEST_SIZE, MOST_FILES)
         if not request:
             sys.exit(0)  # the main process has ended
         pid = _fork_apart(requests, pickle.loads(request).with_app(app), fds)
@@ -161,6 +164,4 @@ def _become_child(config: ChildConfig, fds: list[int]) -> NoReturn:
         time.sleep(0.001)
     sock = socket.socket(fileno=fds[0])
     sock.set_inheritable(False)
-    page = Page(fds[1])
-    os.close(fds[1])
-    run_child(config, sock, page)
+    run_child(config, sock, take_files(fds[1:]))

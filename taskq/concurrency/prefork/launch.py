@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from taskq.concurrency.prefork.appref import reference
@@ -20,7 +20,9 @@ from taskq.concurrency.prefork.channel import write_all
 from taskq.concurrency.prefork.child import ChildConfig, run_child
 from taskq.concurrency.prefork.initializer import SPAWNED_VARIABLE
 from taskq.concurrency.prefork.interrupts import BLOCKED_IN_FORK
-from taskq.concurrency.prefork.page import PAGE_SIZE, Page, shared_file
+from taskq.concurrency.prefork.page import PAGE_SIZE, Page
+from taskq.utils import leaseclock
+from taskq.utils.sharedfile import shared_file
 
 #: Start methods, as ``worker_pool_start_method`` names them.
 START_METHODS = ("fork", "spawn", "forkserver")
@@ -79,7 +81,7 @@ def spawn(config: ChildConfig, child_end: socket.socket, page_fd: int) -> int:
         config.name,
         child_end.fileno(),
         pickle.dumps((config.without_app(), reference(config.app))),
-        page_fd,
+        [page_fd, *lease_file()],
     )
 
 
@@ -102,7 +104,7 @@ def start_fork_server(app: Any, its_end: socket.socket) -> int:
 
 
 def _interpreter(
-    entry: str, name: str, socket_fd: int, config: bytes, page_fd: int | None = None
+    entry: str, name: str, socket_fd: int, config: bytes, files: Sequence[int] = ()
 ) -> int:
     """Start a fresh interpreter that calls ``main()`` of the module ``entry``; return its pid."""
     from multiprocessing import spawn as mp_spawn
@@ -120,7 +122,7 @@ def _interpreter(
         "preparation": preparation,
         "environment": environment,
         "socket": socket_fd,
-        "page": page_fd,
+        "files": list(files),
         "config": config,
     }
     fd = shared_file(0, "taskq-start")
@@ -130,7 +132,7 @@ def _interpreter(
         program = PROGRAM.format(fd=fd, entry=entry)
         executable = mp_spawn.get_executable()
         arguments = [executable, *_interpreter_flags(), "-c", program]
-        passed = sorted({fd, socket_fd} | ({page_fd} if page_fd is not None else set()))
+        passed = sorted({fd, socket_fd, *files})
         return int(mp_util.spawnv_passfds(os.fsencode(executable), arguments, passed))
     finally:
         os.close(fd)
@@ -140,6 +142,12 @@ def _interpreter_flags() -> list[str]:
     """Return the command line flags with which this interpreter was started."""
     flags: list[str] = getattr(subprocess, "_args_from_interpreter_flags")()  # noqa: B009
     return flags
+
+
+def lease_file() -> list[int]:
+    """Return the descriptor of the clock of the worker's lease, in a list; empty if it has none."""
+    clock = leaseclock.current()
+    return [clock.fd] if clock is not None else []
 
 
 def page_file() -> int:

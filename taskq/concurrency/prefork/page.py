@@ -7,8 +7,6 @@ the child's handler ignores a signal that arrives when that task is no longer th
 from __future__ import annotations
 
 import mmap
-import os
-import tempfile
 
 #: Slot: sequence number of the task the child began last. Written by the child, never reset: a
 #: task that was read but not begun when the child died can safely run elsewhere.
@@ -41,15 +39,3 @@ class Page:
         """Unmap the page."""
         self.slots.release()
         self._map.close()
-
-
-def shared_file(size: int, name: str) -> int:
-    """Return a descriptor of an unnamed file of ``size`` bytes, in memory where possible."""
-    if hasattr(os, "memfd_create"):
-        fd = os.memfd_create(name)
-    else:
-        with tempfile.TemporaryFile(prefix=name) as file:
-            fd = os.dup(file.fileno())
-    if size:
-        os.truncate(fd, size)
-    return fd

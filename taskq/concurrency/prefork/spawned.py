@@ -5,14 +5,13 @@ Nothing of the app's world may be imported before the main module is restored.
 
 from __future__ import annotations
 
-import os
 import pickle
 import socket
 from multiprocessing import spawn
 from typing import Any, NoReturn
 
 from taskq.concurrency.prefork.child import run_child
-from taskq.concurrency.prefork.page import Page
+from taskq.concurrency.prefork.inherited import take_files
 
 
 def main(start: dict[str, Any]) -> NoReturn:
@@ -20,7 +19,6 @@ def main(start: dict[str, Any]) -> NoReturn:
     spawn.prepare(start["preparation"])
     sock = socket.socket(fileno=start["socket"])
     sock.set_inheritable(False)
-    page = Page(start["page"])
-    os.close(start["page"])
+    page = take_files(start["files"])
     config, app = pickle.loads(start["config"])
     run_child(config.with_app(app.resolve()), sock, page)
