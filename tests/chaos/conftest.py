@@ -1,5 +1,5 @@
 """Projects for tests that break things."""
 
-from tests.integration.conftest import Urls, make_project
+from tests.integration.conftest import Urls, make_project, urls
 
-__all__ = ("Urls", "make_project")
+__all__ = ("Urls", "make_project", "urls")

@@ -284,27 +284,41 @@ class Keeper:
 
         As kombu does it: only one process at a time, by a mutex.
         """
-        keys, options = self._options.keys, self._options
-        limit = int(time.time() - options.visibility_timeout)
-        expired = pack(
-            "ZRANGEBYSCORE",
-            keys.unacked_index,
-            "-inf",
-            limit,
-            "LIMIT",
-            0,
-            options.restore_limit or TAG_BATCH,
-        )
-        if not wire.call(expired):
+        keys = self._options.keys
+        if not self._expired(wire):
             return
         token = secrets.token_hex(8)
-        if not wire.call(pack("SET", keys.unacked_mutex, token, "NX", "EX", options.mutex_ttl)):
+        if not wire.call(
+            pack("SET", keys.unacked_mutex, token, "NX", "EX", self._options.mutex_ttl)
+        ):
             return
         try:
-            self._lease.restorer.restore(wire, [tag.decode() for tag in wire.call(expired)])
+            self._lease.restorer.restore(wire, self._expired(wire))
         finally:
             if wire.connected and wire.call(pack("GET", keys.unacked_mutex)) == token.encode():
                 wire.call(pack("DEL", keys.unacked_mutex))
+
+    def _expired(self, wire: Wire) -> list[str]:
+        """Return tags of what was unacknowledged for the visibility timeout, not all if many.
+
+        What living owners hold is not expired, whatever its score: scores are of the clocks of
+        those who hold it, which may be wrong, as ours may.
+        """
+        keys, options = self._options.keys, self._options
+        since = int(time.time() - options.visibility_timeout)
+        most, offset = options.restore_limit or TAG_BATCH, 0
+        living: set[str] | None = None
+        while True:
+            page = wire.call(
+                pack("ZRANGEBYSCORE", keys.unacked_index, "-inf", since, "LIMIT", offset, most)
+            )
+            if page and living is None:
+                living = {owner.decode() for owner in wire.call(pack("ZRANGE", keys.owners, 0, -1))}
+            tags = [tag.decode() for tag in page]
+            expired = [tag for tag in tags if tag.rpartition(":")[0] not in (living or ())]
+            if expired or len(page) < most:
+                return expired
+            offset += most
 
 
 def _number(tag: str) -> int:
