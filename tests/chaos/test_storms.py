@@ -26,6 +26,14 @@ def add(x, y):
 def slow(seconds):
     time.sleep(seconds)
     return "slow"
+
+@app.task
+def fill(size):
+    return len(bytearray(size))
+
+@app.task(acks_late=True)
+def fill_late(size):
+    return len(bytearray(size))
 """
 
 
@@ -128,6 +136,27 @@ def test_no_more_file_descriptors(make_project, redis_url):
         assert [add.delay(n, 1).get(timeout=20) for n in range(20)] == list(range(1, 21))
         resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (soft, hard))
         assert add.delay(2, 2).get(timeout=20) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="prlimit is Linux's")
+@pytest.mark.parametrize("name", ["fill", "fill_late"] if LONG else ["fill_late"])
+def test_the_memory_of_a_pool_process_is_limited(make_project, redis_url, name):
+    """The task that wants more fails; its message is settled, and its process goes on."""
+    project = make_project(CODE, broker=redis_url, backend=redis_url)
+    fill = getattr(project.proj, name)
+    with project.worker("-c", "1") as worker:
+        assert fill.delay(1).get(timeout=20) == 1
+        (child,) = worker.children()
+        with open(f"/proc/{child}/statm") as statm:
+            size = int(statm.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+        resource.prlimit(child, resource.RLIMIT_AS, (size + 50_000_000,) * 2)
+        for _ in range(10):
+            with pytest.raises(MemoryError):
+                fill.delay(500_000_000).get(timeout=20)
+        assert fill.delay(2).get(timeout=20) == 2
+        assert worker.children() == [child]
+        with Redis.from_url(redis_url) as server:
+            wait_until(lambda: not server.exists("unacked", project.queue))
 
 
 def test_a_full_disk(make_project, sqlite_url):

@@ -115,8 +115,6 @@ class Outcomes(Revocable):
         if not self._limit_hit:
             task_ready(self)
         exc = _original(exc_info.exception)
-        if isinstance(exc, MemoryError):
-            raise MemoryError(f"Process got: {exc}")
         if isinstance(exc, Reject):
             if not exc.requeue:
                 self._keep_dead(Reason.REJECTED, exc, exc_info)
