@@ -13,7 +13,7 @@ from kombu import Exchange, Queue
 from redis import exceptions
 
 from taskq.transport import Connection
-from tests.integration.redis_support import Server, bodies_in, send, wait_for
+from tests.integration.redis_support import Server, bodies_in, send
 from tests.services import free_port
 
 
@@ -172,31 +172,28 @@ def test_missing_and_wrong_password(server):
 
 
 def test_replica_is_refused(server, tmp_path):
-    (tmp_path / "replica").mkdir()
-    replica = Server(tmp_path / "replica", "--replicaof", f"127.0.0.1 {server.port}")
+    (tmp_path / "other").mkdir()
+    other = Server(tmp_path / "other")
     try:
-        wait_for(lambda: replica.client().info()["master_link_status"] == "up")
-        with Connection(replica.url) as connection:
+        with Connection(server.url) as connection:
+            send(connection, "q", 1)
+            server.client().replicaof("127.0.0.1", other.port)
             with pytest.raises(
                 connection.connection_errors, match="read-only replica: use the URL"
             ):
-                send(connection, "q", 1)
-            with pytest.raises(connection.connection_errors, match="is a replica of 127"):
-                connection.default_channel.basic_get("q")
+                send(connection, "q", 2)
+        with pytest.raises(connection.connection_errors, match="is a replica of 127"):
+            Connection(server.url).connect()
     finally:
-        replica.stop()
+        other.stop()
 
 
 def test_cluster_is_refused(tmp_path):
     node = Server(tmp_path, "--cluster-enabled", "yes", "--cluster-port", str(free_port()))
     try:
-        with Connection(node.url) as connection:
-            with pytest.raises(
-                exceptions.RedisError, match="Redis Cluster, which can't hold queues"
-            ):
-                send(connection, "q", 1)
-            with pytest.raises(connection.connection_errors, match="cluster mode off"):
-                connection.default_channel.basic_get("q")
+        connection = Connection(node.url)
+        with pytest.raises(connection.connection_errors, match=r"can't hold queues.*mode off"):
+            connection.connect()
     finally:
         node.stop()
 

@@ -47,6 +47,8 @@ E_TOO_LARGE = (
 
 #: Errors after which a call may be made again.
 CONNECTION_ERRORS = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+#: What may be over soon.
+PASSING_ERRORS = (*CONNECTION_ERRORS, exceptions.OutOfMemoryError)
 
 
 class RedisBackend(KeyValueStoreBackend):
@@ -166,8 +168,8 @@ class RedisBackend(KeyValueStoreBackend):
         return url if include_password else str(maybe_sanitize_url(url))
 
     def exception_safe_to_retry(self, exc: BaseException) -> bool:
-        """Tell whether the server may be there again later."""
-        return isinstance(exc, CONNECTION_ERRORS) and not isinstance(
+        """Tell whether the server may be there again, or have room again, later."""
+        return isinstance(exc, PASSING_ERRORS) and not isinstance(
             exc, exceptions.AuthenticationError
         )
 
@@ -204,13 +206,13 @@ class RedisBackend(KeyValueStoreBackend):
         """Call `fun`, again while the server is away, as `retry_policy` and `policy` say."""
         try:
             return fun(*args)
-        except CONNECTION_ERRORS as exc:
+        except PASSING_ERRORS as exc:
             if not self.exception_safe_to_retry(exc):
                 raise
         limit = (retry := {**self.retry_policy, **policy}).get("max_retries")
         return retry_over_time(
             fun,
-            CONNECTION_ERRORS,
+            PASSING_ERRORS,
             args,
             {},
             lambda exc, intervals, retries: self.on_connection_error(

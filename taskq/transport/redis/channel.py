@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +19,7 @@ from kombu.transport import redis as kombu_redis
 from kombu.transport import virtual
 from redis import exceptions
 
-from taskq.transport.redis import errors
+from taskq.transport.redis import checks, errors
 from taskq.transport.redis.claim import CONNECTION_ERRORS, Claimer
 from taskq.transport.redis.fanout import Subscription
 from taskq.transport.redis.keys import Keys, ListNames
@@ -36,6 +37,12 @@ logger = get_logger(__name__)
 LEASE = 15.0
 #: The shortest lease: heartbeats must have time to get through.
 SHORTEST_LEASE = 1.0
+
+
+E_NO_ROOM = (
+    "The binding of queue %r to exchange %r could not be stored: %s What is sent through this "
+    "exchange does not arrive unless the binding was there before."
+)
 
 
 class Channel(kombu_redis.Channel):
@@ -67,10 +74,11 @@ class Channel(kombu_redis.Channel):
     from_transport_options = (*kombu_redis.Channel.from_transport_options, "lease")
 
     def __init__(self, connection: Any, **kwargs: Any) -> None:
-        try:
+        with self._explaining(connection.url):
             super().__init__(connection, **kwargs)
-        except exceptions.RedisError as exc:
-            raise errors.explain(exc, connection.url) from exc
+            if not connection.checked:
+                checks.check_client(self.client, connection.url)
+                connection.checked = True
         self.lease = float(self.lease)
         if not self.lease >= SHORTEST_LEASE:
             raise ValueError(
@@ -203,13 +211,42 @@ class Channel(kombu_redis.Channel):
     def _put(self, queue: str, message: Any, **kwargs: Any) -> None:
         self.publisher.put(queue, message)
 
-    def _queue_bind(self, *args: Any) -> None:
-        super()._queue_bind(*args)
+    def _queue_bind(self, exchange: str, routing_key: str, pattern: str, queue: str) -> None:
+        try:
+            with self._explaining(self.connection.url):
+                super()._queue_bind(exchange, routing_key, pattern, queue)
+        except exceptions.OutOfMemoryError as exc:
+            # Most bindings are there from before, and consuming is what makes room.
+            logger.error(E_NO_ROOM, queue, exchange, exc)
         self._forget_routes()
 
+    def _size(self, queue: str) -> int:
+        # No transaction, unlike kombu's: a server that has no memory left refuses to queue one.
+        with (
+            self._explaining(self.connection.url),
+            self.conn_or_acquire() as client,
+            client.pipeline(transaction=False) as pipe,
+        ):
+            for priority in self.priority_steps:
+                pipe.llen(self._q_for_pri(queue, priority))
+            return sum(size for size in pipe.execute() if isinstance(size, int))
+
     def _delete(self, *args: Any, **kwargs: Any) -> None:
-        super()._delete(*args, **kwargs)
+        try:
+            with self._explaining(self.connection.url):
+                super()._delete(*args, **kwargs)
+        except exceptions.OutOfMemoryError as exc:
+            logger.error("Queue %r could not be deleted: %s", args[0], exc)
         self._forget_routes()
+
+    @staticmethod
+    @contextmanager
+    def _explaining(url: str) -> Iterator[None]:
+        """Have what redis-py raises say which server it is about, and what to do."""
+        try:
+            yield
+        except exceptions.RedisError as exc:
+            raise errors.explain(exc, url) from exc
 
     def _forget_routes(self) -> None:
         publisher = self.__dict__.get("publisher")

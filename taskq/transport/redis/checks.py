@@ -1,6 +1,9 @@
-"""What a server must be before queues are consumed from it, and what it had better be."""
+"""What a server must be before anything is done with it, and what it had better be."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 from kombu.log import get_logger
 from redis import exceptions
@@ -15,8 +18,8 @@ E_CLUSTER = (
     "a fleet's keys at once: use a server with cluster mode off."
 )
 E_REPLICA = (
-    "{url} is a replica of {primary}: consuming changes data, so use the URL of the primary, or a "
-    "sentinel:// URL that finds it."
+    "{url} is a replica of {primary}, where nothing can be changed: use the URL of the primary, or "
+    "a sentinel:// URL that finds it."
 )
 W_EVICTS = (
     "%s may throw %s away when its memory is full (maxmemory-policy is %s): set it to noeviction, "
@@ -25,6 +28,18 @@ W_EVICTS = (
 
 #: Addresses of servers that were warned about.
 _warned: set[str] = set()
+
+
+def check_client(client: Any, url: str) -> None:
+    """Look at the server of a redis-py client before its first use.
+
+    Raises ConnectionError for one that can't hold queues.
+    """
+    try:
+        info = client.info()
+    except exceptions.ResponseError:
+        return  # the user may not be allowed to ask
+    _refuse_unfit(info, url)
 
 
 def check_server(wire: Wire) -> float | None:
@@ -37,16 +52,20 @@ def check_server(wire: Wire) -> float | None:
         info = _info(wire)
     except exceptions.ResponseError:
         return None  # the user may not be allowed to ask
-    if info.get("redis_mode") == "cluster":
-        raise exceptions.ConnectionError(E_CLUSTER.format(url=wire.url))
-    if info.get("role") == "slave":
-        primary = f"{info.get('master_host')}:{info.get('master_port')}"
-        raise exceptions.ConnectionError(E_REPLICA.format(url=wire.url, primary=primary))
+    _refuse_unfit(info, wire.url)
     _warn_of_eviction(wire.url, info)
     try:
         return float(info["uptime_in_seconds"])
     except (KeyError, ValueError):
         return None
+
+
+def _refuse_unfit(info: Mapping[str, Any], url: str) -> None:
+    if info.get("redis_mode") == "cluster":
+        raise exceptions.ConnectionError(E_CLUSTER.format(url=url))
+    if info.get("role") == "slave":
+        primary = f"{info.get('master_host')}:{info.get('master_port')}"
+        raise exceptions.ConnectionError(E_REPLICA.format(url=url, primary=primary))
 
 
 def _info(wire: Wire) -> dict[str, str]:

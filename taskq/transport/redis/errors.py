@@ -80,6 +80,8 @@ _KNOWN["ASK"] = _KNOWN["CROSSSLOT"] = _KNOWN["CLUSTERDOWN"] = _KNOWN["MOVED"]
 #: Parts of texts that do not begin with the word, of redis-py and of scripts -> the word.
 _REWORDED = {
     "-READONLY": "READONLY",
+    "read only replica": "READONLY",
+    "Hash slot not served": "CLUSTERDOWN",
     "'maxmemory'": "OOM",
     "Authentication required": "NOAUTH",
     "invalid username-password pair": "WRONGPASS",

@@ -16,6 +16,7 @@ from kombu.utils.eventio import ERR, READ, poll
 from kombu.utils.url import sanitize_url
 from redis import exceptions
 
+from taskq.transport.redis import errors
 from taskq.transport.redis.channel import Channel
 from taskq.transport.redis.claim import CONNECTION_ERRORS, UNLIMITED_BATCH, Claimer
 from taskq.transport.redis.fanout import Subscription
@@ -96,6 +97,8 @@ class Transport(virtual.Transport):
         self._refusal_logged = float("-inf")
         self._timer_set = False
         self._url: str | None = None
+        #: The server was looked at.
+        self.checked = False
 
     @property
     def url(self) -> str:
@@ -283,14 +286,18 @@ class Transport(virtual.Transport):
             for name in ("maybe_refresh_binding_expiry", "maybe_reauth"):
                 method = getattr(channel, name, None)  # not in every version of kombu
                 if method is not None:
-                    method()
+                    try:
+                        method()
+                    except exceptions.ResponseError as exc:
+                        # Such as one that has no memory left; it is tried again.
+                        self._log_refusal(errors.explain(exc, self.url))
 
     def _log_refusal(self, error: Exception) -> None:
-        """Log that the server does not let us claim; it is tried again after a while."""
+        """Log that the server does not let us; it is tried again after a while."""
         now = time.monotonic()
         if now - self._refusal_logged >= REFUSAL_LOG_INTERVAL:
             self._refusal_logged = now
-            logger.error("Can't get messages: %s", error)
+            logger.error("The server refuses what is needed to get messages: %s", error)
 
     def forget_channel(self, channel: Any) -> None:
         """Stop driving a channel that is being closed."""
