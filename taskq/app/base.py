@@ -221,6 +221,8 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
         if "dead_letters" in self.__dict__:
             self.dead_letters.close()
         backend = self._backend_cache
+        if backend is not None and hasattr(backend, "stop_awaiting"):
+            backend.stop_awaiting()
         if backend is not None and hasattr(backend, "close"):
             backend.close()
         self._backend_cache = None

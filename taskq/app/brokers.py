@@ -154,6 +154,7 @@ class Brokers:
         amqp = vars(self).get("amqp")
         if amqp is not None:
             amqp._producer_pool = None
+            amqp.close_loop_publishers()
 
     def _forget_pools(self) -> None:
         """Drop pooled connections without a word to their sockets: they are another process's."""
@@ -161,3 +162,4 @@ class Brokers:
         amqp = vars(self).get("amqp")
         if amqp is not None:
             amqp._producer_pool = None
+            amqp.__dict__.pop("_loop_publishers", None)

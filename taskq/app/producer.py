@@ -79,8 +79,7 @@ class Producer(_KombuProducer):
 
         def send() -> Any:
             channel = self._open()
-            for entity in declare:
-                _declare_once(entity, channel)
+            self._declare(declare, channel)
             if self._drafts is not None:
                 draft = Draft(
                     payload,
@@ -103,14 +102,29 @@ class Producer(_KombuProducer):
                 headers,
                 properties,
             )
-            if self._batch is not None and not options:
-                self._batch.append((message, exchange, routing_key))
-                return None
-            return channel.basic_publish(
-                message, exchange=exchange, routing_key=routing_key, **options
-            )
+            return self._send(channel, message, exchange, routing_key, options)
 
         return self._ensured(send, retry=retry, retry_policy=retry_policy)
+
+    def _declare(self, entities: Sequence[Any], channel: Any) -> None:
+        for entity in entities:
+            declare_once(entity, channel)
+
+    def _send(
+        self, channel: Any, message: Any, exchange: str, routing_key: str, options: dict[str, Any]
+    ) -> Any:
+        if self._batch is not None and not options:
+            self._batch.append((message, exchange, routing_key))
+            return None
+        return channel.basic_publish(message, exchange=exchange, routing_key=routing_key, **options)
+
+    @property
+    def opened_channel(self) -> Any:
+        """The channel, None if it would have to be opened first."""
+        channel = self._channel
+        if channel is None or isinstance(channel, ChannelPromise) or channel.closed:
+            return None
+        return channel
 
     def _open(self) -> Any:
         """Return the channel; connect now or raise now, as the retry policy tries again.
@@ -205,21 +219,32 @@ class Producer(_KombuProducer):
         self._batch.append((filled, filled.stencil.exchange, filled.stencil.routing_key))
 
 
-def _declare_once(entity: Any, channel: Any) -> None:
-    """Declare a queue unless this connection has; a reconnect forgets that it has.
+def is_declared(entity: Any, channel: Any) -> bool:
+    """Return whether this connection is known to have declared a queue; a reconnect forgets it."""
+    return isinstance(entity, Queue) and _queue_key(entity) in _declared(channel)
+
+
+def declare_once(entity: Any, channel: Any) -> None:
+    """Declare a queue or an exchange unless this connection has.
 
     Kombu's ``maybe_declare`` does the same, but makes a copy of the queue to find out.
     """
-    declared = channel.connection.client.declared_entities
-    if isinstance(entity, Queue):
-        exchange = entity.exchange
-        key = (entity.name, entity.routing_key, exchange.name if exchange else None)
-        if key in declared:
-            return
+    if not isinstance(entity, Queue):
+        maybe_declare(entity, channel)
+        return
+    declared, key = _declared(channel), _queue_key(entity)
+    if key not in declared:
         maybe_declare(entity, channel)
         declared.add(key)
-    else:
-        maybe_declare(entity, channel)
+
+
+def _declared(channel: Any) -> Any:
+    return channel.connection.client.declared_entities
+
+
+def _queue_key(queue: Queue) -> tuple[str, str, str | None]:
+    exchange = queue.exchange
+    return queue.name, queue.routing_key, exchange.name if exchange else None
 
 
 def is_kombus_json(serializer: str) -> bool:

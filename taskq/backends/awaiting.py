@@ -1,45 +1,76 @@
-"""Waiting for results on an event loop: any number of coroutines through one `Watch`.
+"""Waiting for results on an event loop: any number of coroutines through one subscription.
 
-A loop has one `AwaitedResults` for each backend it waits on. Its thread takes part in the backend's
-`Waiter` like any other that waits, so the store sees one subscriber.
+A loop has one `AwaitedResults` for each backend it waits on. A `Follower` tells it of results: one
+of the store's own, which needs no thread, or a `ThreadFollower`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import threading
-import time
 import weakref
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from taskq import states
-from taskq.backends.waiting import Meta, Waiter, Watch
+from taskq.backends.waiting import Meta
 from taskq.exceptions import TimeoutError
+from taskq.utils.inthread import call_in_thread
 
-__all__ = ("AwaitedResults", "awaited_results")
+__all__ = ("AwaitedResults", "Follower", "awaited_results", "stop_awaiting")
 
-#: Seconds of one turn of the thread.
-TURN = 1.0
-#: Seconds that the thread stays with nobody waiting: the next one often comes at once.
-LINGER = 5.0
+
+E_TIMED_OUT = "The operation timed out."
+
+
+class Follower:
+    """Tells the coroutines of one loop of results; a store that can do so subclasses it.
+
+    All of it is called in the loop's thread, and calls back there.
+
+    - awaited: whose `deliver` and `fail` are to be called.
+    """
+
+    def __init__(self, awaited: AwaitedResults) -> None:
+        # Weak, so that what a thread of a follower holds lets go of the loop.
+        self._awaited = weakref.ref(awaited)
+
+    def begin(self, task_ids: Sequence[str]) -> None:
+        """Deliver the metas of these tasks from now on, and those that are stored already."""
+        raise NotImplementedError(f"{type(self).__name__} must implement begin()")
+
+    def end(self, task_ids: Sequence[str]) -> None:
+        """Nobody waits for these tasks any more."""
+        raise NotImplementedError(f"{type(self).__name__} must implement end()")
+
+    def close(self) -> None:
+        """Give connections and descriptors up."""
+
+    def deliver(self, metas: Sequence[Meta]) -> None:
+        """Pass metas on to those who wait."""
+        awaited = self._awaited()
+        if awaited is not None:
+            awaited.deliver(metas)
+
+    def fail(self, exc: Exception, task_ids: Sequence[str] | None = None) -> None:
+        """These tasks can't be waited for, None for all: the store stayed away, for example."""
+        awaited = self._awaited()
+        if awaited is not None:
+            awaited.fail(exc, task_ids)
 
 
 class AwaitedResults:
     """What the coroutines of one loop wait for on one backend.
 
-    - loop: theirs; waiter: the backend's.
+    - backend: makes the follower.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, waiter: Waiter) -> None:
-        self._wanted = wanted = threading.Event()
-        # A loop that is done with takes its thread along: some servers make one for each request.
-        self._loop = weakref.ref(loop, lambda _: wanted.set())
-        self._waiter = waiter
-        self._watch = Watch(())
+    def __init__(self, backend: Any) -> None:
         self._futures: dict[str, list[asyncio.Future[Meta]]] = {}
-        self._lock = threading.Lock()
-        self._runs = False
+        #: Tasks that somebody began to wait for in this turn of the loop.
+        self._new: dict[str, None] = {}
+        self._backend = backend
+        self._follower: Follower = backend.create_follower(self)
 
     async def meta(self, task_id: str, timeout: float | None = None) -> Meta:
         """Return the meta of a task when it is ready.
@@ -48,23 +79,67 @@ class AwaitedResults:
 
         Raises taskq.exceptions.TimeoutError.
         """
-        future: asyncio.Future[Meta] = asyncio.get_running_loop().create_future()
-        waiting = self._futures.get(task_id)
-        if waiting is None:
-            self._futures[task_id] = [future]
-            self._waiter.extend(self._watch, [task_id])
-            self._keep_running()
-        else:
-            waiting.append(future)
+        if timeout is not None and timeout <= 0:
+            return await self._meta_now(task_id)
+        future = self._enter(task_id)
+        alarm = None
+        if timeout is not None:
+            alarm = asyncio.get_running_loop().call_later(timeout, _time_out, future)
         try:
-            if timeout is None:
-                return await future
-            async with asyncio.timeout(timeout):
-                return await future
-        except builtins_timeout as exc:
-            raise TimeoutError("The operation timed out.") from exc
+            return await future
         finally:
+            if alarm is not None:
+                alarm.cancel()
             self._leave(task_id, future)
+
+    async def _meta_now(self, task_id: str) -> Meta:
+        backend = self._backend
+        meta: Meta = await call_in_thread(backend.get_task_meta, task_id)
+        if meta["status"] not in states.READY_STATES:
+            raise TimeoutError(E_TIMED_OUT)
+        return meta
+
+    def deliver(self, metas: Sequence[Meta]) -> None:
+        """Give those of the metas that are of tasks that are ready to those who wait for them."""
+        for meta in metas:
+            if meta["status"] in states.READY_STATES:
+                self._resolve(meta)
+
+    def fail(self, exc: Exception, task_ids: Sequence[str] | None = None) -> None:
+        """Raise an error in those who wait for these tasks, None for everybody."""
+        failed = list(self._futures) if task_ids is None else task_ids
+        for task_id in failed:
+            for future in self._futures.pop(task_id, ()):
+                if not future.done():
+                    future.set_exception(exc)
+        self._follower.end(failed)
+
+    def close(self) -> None:
+        """Give up the connection; who waits goes on with a new one."""
+        self._follower.close()
+
+    def _enter(self, task_id: str) -> asyncio.Future[Meta]:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Meta] = loop.create_future()
+        waiting = self._futures.get(task_id)
+        if waiting is not None:
+            waiting.append(future)
+            return future
+        self._futures[task_id] = [future]
+        if len(self._futures) == 1:
+            self._follower.begin([task_id])
+            return future
+        if not self._new:
+            # Where many wait, with all who come in this turn.
+            loop.call_soon(self._begin)
+        self._new[task_id] = None
+        return future
+
+    def _begin(self) -> None:
+        new, self._new = self._new, {}
+        task_ids = [task_id for task_id in new if task_id in self._futures]
+        if task_ids:
+            self._follower.begin(task_ids)
 
     def _leave(self, task_id: str, future: asyncio.Future[Meta]) -> None:
         """Stop waiting; the last one to leave ends the subscription."""
@@ -74,93 +149,45 @@ class AwaitedResults:
         waiting.remove(future)
         if not waiting:
             del self._futures[task_id]
-            self._waiter.reduce(self._watch, [task_id])
+            self._follower.end([task_id])
 
-    def _keep_running(self) -> None:
-        with self._lock:
-            self._wanted.set()
-            if self._runs:
-                return
-            self._runs = True
-        threading.Thread(target=self._run, name="taskq-results", daemon=True).start()
-
-    # -- in the thread
-
-    def _run(self) -> None:
-        while True:
-            if not self._wanted.wait(LINGER):
-                with self._lock:
-                    if not self._wanted.is_set():
-                        self._runs = False
-                        return
-            self._wanted.clear()
-            if self._loop() is None:
-                return
-            try:
-                self._follow()
-            except Exception as exc:
-                self._post(self._fail, exc)
-
-    def _follow(self) -> None:
-        """Pass on what arrives until nobody waits any more."""
-        while self._watch.ids or self._watch.inbox:
-            metas = self._waiter.next(self._watch, time.monotonic() + TURN)
-            ready = [meta for meta in metas if meta["status"] in states.READY_STATES]
-            if (ready and not self._post(self._deliver, ready)) or self._loop() is None:
-                self._waiter.reduce(self._watch, list(self._watch.ids))
-
-    def _post(self, function: Any, argument: Any) -> bool:
-        loop = self._loop()
-        try:
-            if loop is not None:
-                loop.call_soon_threadsafe(function, argument)
-                return True
-        except RuntimeError:
-            # Closed: nobody waits.
-            return False
-        return False
-
-    # -- in the loop's thread
-
-    def _deliver(self, metas: list[Meta]) -> None:
-        for meta in metas:
-            for future in self._futures.pop(meta["task_id"], ()):
-                if not future.done():
-                    future.set_result(meta)
-
-    def _fail(self, exc: Exception) -> None:
-        """The store stayed away: tell everybody."""
-        waiting, self._futures = self._futures, {}
-        self._waiter.reduce(self._watch, list(waiting))
-        for futures in waiting.values():
-            for future in futures:
-                if not future.done():
-                    future.set_exception(exc)
+    def _resolve(self, meta: Meta) -> None:
+        task_id = meta["task_id"]
+        futures = self._futures.pop(task_id, None)
+        if futures is None:
+            return
+        for future in futures:
+            if not future.done():
+                future.set_result(meta)
+        self._follower.end([task_id])
 
 
-#: asyncio's TimeoutError, which is the built-in one.
-builtins_timeout = asyncio.TimeoutError
-
-_by_loop: weakref.WeakKeyDictionary[Any, weakref.WeakKeyDictionary[Waiter, AwaitedResults]] = (
-    weakref.WeakKeyDictionary()
-)
+def _time_out(future: asyncio.Future[Meta]) -> None:
+    if not future.done():
+        future.set_exception(TimeoutError(E_TIMED_OUT))
 
 
-def awaited_results(waiter: Waiter) -> AwaitedResults:
-    """Return what the running loop waits with on a backend's waiter."""
+def awaited_results(backend: Any) -> AwaitedResults:
+    """Return what the running loop waits with on a backend."""
     loop = asyncio.get_running_loop()
-    of_loop = _by_loop.get(loop)
-    if of_loop is None:
-        of_loop = _by_loop[loop] = weakref.WeakKeyDictionary()
-    awaited = of_loop.get(waiter)
+    by_loop = backend.awaited_by_loop
+    awaited: AwaitedResults | None = by_loop.get(loop)
     if awaited is None:
-        awaited = of_loop[waiter] = AwaitedResults(loop, waiter)
+        # Some servers make a loop for each request.
+        stop_awaiting(backend, only_closed=True)
+        awaited = by_loop[loop] = AwaitedResults(backend)
     return awaited
 
 
-def _forget() -> None:
-    _by_loop.clear()
+def stop_awaiting(backend: Any, *, only_closed: bool = False) -> None:
+    """Give up the connections that loops wait with on a backend; any thread may call it.
 
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    - only_closed: those of loops that have ended.
+    """
+    for loop, awaited in list(backend.awaited_by_loop.items()):
+        if loop.is_closed():
+            awaited.close()
+            backend.awaited_by_loop.pop(loop, None)
+        elif not only_closed:
+            with suppress(RuntimeError):  # closed just now
+                loop.call_soon_threadsafe(awaited.close)

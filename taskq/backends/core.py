@@ -507,6 +507,7 @@ class BackendCore(ResultCodec):
 
     def _after_fork(self) -> None:
         """Called in a forked child: drop the parent's connections without talking on them."""
+        self.__dict__.pop("awaited_by_loop", None)
         if self._waiter is not None:
             self._waiter.after_fork()
 

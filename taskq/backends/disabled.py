@@ -47,4 +47,5 @@ class DisabledBackend(BaseBackend):
     get_state = get_status = get_result = get_traceback = _is_disabled
     get_task_meta = get_task_meta_for = _get_task_meta_for = _is_disabled
     get_many = get_children = wait_for = wait_for_pending = iter_native = _is_disabled
+    create_follower = _is_disabled
     forget = save_group = restore_group = delete_group = _is_disabled

@@ -5,7 +5,9 @@ All of it stands on the backend's `Waiter`.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import Any
 
 from kombu.utils.url import maybe_sanitize_url
@@ -123,3 +125,27 @@ class SyncBackendMixin:
         """Undo `add_pending_result`."""
         self.waiter.unfollow(result)
         return result
+
+    # -- waiting on an event loop -------------------------------------------------
+
+    @cached_property
+    def awaited_by_loop(self) -> weakref.WeakKeyDictionary[Any, Any]:
+        """What each event loop waits for results with."""
+        return weakref.WeakKeyDictionary()
+
+    def create_follower(self, awaited: Any) -> Any:
+        """Return what tells coroutines of the running loop of results.
+
+        A thread in which `waiter` waits, unless the store has something better.
+        """
+        # Imported when the first coroutine waits: it brings asyncio along.
+        from taskq.backends.threadfollower import ThreadFollower
+
+        return ThreadFollower(awaited, self.waiter)
+
+    def stop_awaiting(self) -> None:
+        """Give up the connections that event loops wait for results with."""
+        if "awaited_by_loop" in self.__dict__:
+            from taskq.backends.awaiting import stop_awaiting
+
+            stop_awaiting(self)

@@ -42,6 +42,7 @@ class AwaitableResult(Awaitable, Generic[R]):
         timeout: float | None = None,
         propagate: bool = True,
         disable_sync_subtasks: bool = True,
+        follow_parents: bool = True,
     ) -> R:
         """Wait until the task is ready and return its value, without blocking the event loop.
 
@@ -49,6 +50,7 @@ class AwaitableResult(Awaitable, Generic[R]):
         - propagate: raise the exception of a task that failed or was revoked; else return it.
         - disable_sync_subtasks: refuse to wait inside a task, unless that shares its loop with
           others (``-P asyncio``).
+        - follow_parents: raise the exception of a task before it in a chain that failed.
 
         Raises taskq.exceptions.TimeoutError; RuntimeError inside a task or outside asyncio.
         """
@@ -56,7 +58,11 @@ class AwaitableResult(Awaitable, Generic[R]):
         from taskq.result.awaiting import value_of
 
         value: R = await value_of(
-            self, timeout, propagate=propagate, disable_sync_subtasks=disable_sync_subtasks
+            self,
+            timeout,
+            propagate=propagate,
+            follow_parents=follow_parents,
+            disable_sync_subtasks=disable_sync_subtasks,
         )
         return value
 

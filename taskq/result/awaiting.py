@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 from taskq.backends.awaiting import awaited_results
 from taskq.exceptions import TimeoutError
+from taskq.result.awaitable import AwaitableSet
 from taskq.result.guards import assert_will_not_block
 from taskq.utils.asyncclient import running_loop, shares_loop
 
@@ -26,16 +28,73 @@ def _prepare(*, disable_sync_subtasks: bool) -> None:
 
 
 async def value_of(
-    result: Any, timeout: float | None, *, propagate: bool, disable_sync_subtasks: bool
+    result: Any,
+    timeout: float | None,
+    *,
+    propagate: bool,
+    follow_parents: bool,
+    disable_sync_subtasks: bool,
 ) -> Any:
     """Wait for an `AsyncResult` and return its value; see `AwaitableResult.aget`."""
     _prepare(disable_sync_subtasks=disable_sync_subtasks)
     if result.ignored:
         return None
     if result._cache is None:
-        meta = await awaited_results(result.backend.waiter).meta(result.id, timeout)
-        result._maybe_set_cache(meta)
+        parents = list(_leaves(result._parents())) if follow_parents and propagate else []
+        if parents:
+            result._maybe_set_cache(await _meta_unless_one_fails(result, parents, timeout))
+        else:
+            result._maybe_set_cache(await _meta(result, timeout))
     return result.maybe_throw(propagate=propagate)
+
+
+def _leaves(nodes: Iterable[Any]) -> Iterator[Any]:
+    for node in nodes:
+        if isinstance(node, AwaitableSet):
+            yield from node._leaves()  # type: ignore[attr-defined]  # a ResultSet
+        else:
+            yield node
+
+
+async def _meta(result: Any, timeout: float | None = None) -> Any:
+    return await awaited_results(result.backend).meta(result.id, timeout)
+
+
+async def _meta_unless_one_fails(result: Any, parents: list[Any], timeout: float | None) -> Any:
+    """Return the meta of a task when it is ready; raise if one fails that it comes after."""
+    for parent in parents:
+        if parent._cache is not None:
+            parent.maybe_throw()
+    own = asyncio.ensure_future(_meta(result))
+    before = {
+        asyncio.ensure_future(_meta(parent)): parent for parent in parents if parent._cache is None
+    }
+    unfinished = {own, *before}
+    try:
+        async with _limited(timeout):
+            while not own.done():
+                finished, unfinished = await asyncio.wait(
+                    unfinished, return_when=asyncio.FIRST_COMPLETED
+                )
+                for future in finished - {own}:
+                    before[future]._maybe_set_cache(future.result())
+                    before[future].maybe_throw()
+        return own.result()
+    finally:
+        await _cancelled([own, *before])
+
+
+@asynccontextmanager
+async def _limited(timeout: float | None) -> AsyncIterator[None]:
+    """Raise taskq's TimeoutError when the time is up; a task may have failed with the built-in."""
+    scope = asyncio.timeout(timeout)
+    try:
+        async with scope:
+            yield
+    except builtins.TimeoutError as exc:
+        if not scope.expired():
+            raise
+        raise TimeoutError("The operation timed out.") from exc
 
 
 async def joined(
@@ -48,10 +107,8 @@ async def joined(
         for each in results.results
     ]
     try:
-        async with asyncio.timeout(timeout):
+        async with _limited(timeout):
             return list(await asyncio.gather(*waiting))
-    except builtins.TimeoutError as exc:
-        raise TimeoutError("The operation timed out.") from exc
     finally:
         await _cancelled(waiting)
 

@@ -9,7 +9,6 @@ from taskq._state import _task_stack
 from taskq.app.task.eager import EagerCalls
 from taskq.result import denied_join_result
 from taskq.utils.functional import mattrgetter
-from taskq.utils.inthread import call_in_thread
 from taskq.utils.uuids import uuid
 
 if TYPE_CHECKING:
@@ -89,14 +88,16 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
 
         Raises what `apply_async` raises; RuntimeError outside asyncio.
         """
-        sent: AsyncResult[R] = await call_in_thread(self.apply_async, args, kwargs)
+        publisher = self._get_app().amqp.loop_publisher()
+        sent: AsyncResult[R] = await publisher.call(self, self.apply_async, args, kwargs)
         return sent
 
     async def aapply_async(
         self, args: Any = None, kwargs: Any = None, **options: Any
     ) -> AsyncResult[R]:
         """Send the task as `apply_async` does, without blocking the event loop."""
-        sent: AsyncResult[R] = await call_in_thread(self.apply_async, args, kwargs, **options)
+        publisher = self._get_app().amqp.loop_publisher()
+        sent: AsyncResult[R] = await publisher.call(self, self.apply_async, args, kwargs, **options)
         return sent
 
     def apply_async(

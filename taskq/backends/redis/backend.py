@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from kombu.utils.encoding import ensure_bytes
@@ -354,6 +355,20 @@ class RedisBackend(KeyValueStoreBackend):
     def create_result_source(self) -> ResultSource:
         """Return what waits for results on this server."""
         return RedisSource(self._wires.make(), self.get_key_for_task, self.decode_result, self.mget)
+
+    def create_follower(self, awaited: Any) -> Any:
+        """Return what listens to this server on an event loop."""
+        # Imported when the first coroutine waits: it brings asyncio along.
+        from taskq.backends.redis.follower import RedisFollower
+
+        return RedisFollower(
+            awaited,
+            self._wires.make(),
+            key_of=self.get_key_for_task,
+            decode=self.decode_result,
+            policy=self.retry_policy,
+            substitute=partial(super().create_follower, awaited),
+        )
 
     # -- chords -------------------------------------------------------------------------
 

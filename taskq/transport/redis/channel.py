@@ -118,6 +118,13 @@ class Channel(kombu_redis.Channel):
         pool = self._wire_pool
         return Wire(lambda: pool.connection_class(**pool.connection_kwargs), self.connection.url)
 
+    def loop_wire(self) -> Any:
+        """Return a connection for a loop to publish on what `publisher` makes of messages."""
+        # Imported when the first coroutine publishes: it brings asyncio along.
+        from taskq.transport.redis.loopwire import LoopWire
+
+        return LoopWire(self._wire())
+
     @cached_property
     def publisher(self) -> Publisher:
         """Publishes this channel's messages."""

@@ -181,6 +181,13 @@ class Publisher:
                 commands += self._expiry(queue)
         return commands
 
+    def knows_route(self, exchange: str, routing_key: str) -> bool:
+        """Tell whether `commands` can do without asking the server where an exchange leads to."""
+        if not exchange or self._is_fanout(exchange):
+            return True
+        known = self._routes.get((exchange, routing_key))
+        return known is not None and known[0] > time.monotonic()
+
     def put(self, queue: str, message: Mapping[str, Any]) -> None:
         """Push an envelope that kombu's own code has made."""
         payload = pack_argument(encode_json(message))

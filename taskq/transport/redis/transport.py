@@ -67,6 +67,8 @@ class Transport(virtual.Transport):
         exchange_type=frozenset(["direct", "topic", "fanout"]),
     )
     supports_batch_publish = True
+    #: Channels have a `loop_wire`, and publishers make commands for it.
+    publishes_on_loops = True
 
     # Not kombu's: it counts any KeyError as a lost connection.
     connection_errors = (

@@ -149,6 +149,10 @@ class Wire:
         except Exception as exc:
             raise self._broken(exc) from exc
 
+    def feed(self, data: bytes) -> list[Any]:
+        """Return the replies that are complete with these bytes, which another has received."""
+        return list(self._reader.feed(data))
+
     def call(self, data: bytes) -> Any:
         """Write one command, wait for its reply and return it. Raises the server's error."""
         return self.call_many(data, 1)[0]

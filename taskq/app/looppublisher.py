@@ -1,0 +1,234 @@
+"""Publishing on an event loop: the message is made in the loop's thread, and the loop sends it.
+
+`Task.aapply_async` and what is like it come here. Redis can do this; with other brokers, and in the
+cases that `LoopPublisher.takes` tells apart, the call is made in the thread beside the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from taskq import signals
+from taskq._state import get_current_worker_task
+from taskq.app.producer import Producer, declare_once, is_declared
+from taskq.app.routes import MapRoute
+from taskq.app.sending import Sending
+from taskq.app.task.calling import TaskCalls
+from taskq.backends.core import BackendCore
+from taskq.exceptions import OperationalError
+from taskq.utils.inthread import call_in_thread
+from taskq.utils.log import get_logger
+
+__all__ = ("LoopPublisher",)
+
+logger = get_logger(__name__)
+
+#: Options that say how to publish, or with what: those calls are made in the thread.
+_IN_THREAD = frozenset(("producer", "publisher", "connection", "router"))
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """A message that is ready to be published, and what has to be there before."""
+
+    message: Any
+    exchange: str
+    routing_key: str
+    undeclared: Sequence[Any]
+    retry: bool
+    retry_policy: Mapping[str, Any] | None
+
+
+class Collector(Producer):
+    """Makes messages and keeps them, for somebody else to publish; never waits for the broker."""
+
+    parcels: list[Parcel]
+    _undeclared: Sequence[Any] = ()
+
+    def _declare(self, entities: Sequence[Any], channel: Any) -> None:
+        self._undeclared = [each for each in entities if not is_declared(each, channel)]
+
+    def _send(
+        self, channel: Any, message: Any, exchange: str, routing_key: str, options: dict[str, Any]
+    ) -> None:
+        # The options have no meaning for brokers of ours.
+        self._made = message, exchange, routing_key
+
+    def _ensured(self, send: Any, *, retry: bool, retry_policy: Mapping[str, Any] | None) -> None:
+        send()
+        self.parcels.append(Parcel(*self._made, self._undeclared, retry, retry_policy))
+
+
+class LoopPublisher:
+    """Publishes for the coroutines of one event loop.
+
+    1. The first calls are made in the thread beside the loop: they connect and declare queues. A
+       loop that makes one call only, as some servers have one for each request, needs no more.
+    2. From then on a message is made here, at once, and sent by the loop, unless something about
+       it has to be asked or told first: then the thread does that, and what comes after it waits
+       its turn there.
+    3. When the connection breaks, the thread goes on with the message as the retry policy says.
+
+    - app: whose broker and settings count.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._connection: Any = None
+        self._producer: Any = None
+        self._collector: Any = None
+        self._wire: Any = None
+        #: Calls that the thread is at.
+        self._in_thread = 0
+        self._calls = 0
+        #: Whether the broker's transport, and the loop, can do it.
+        self._suits = bool(
+            getattr(app.connection_for_write().get_transport_cls(), "publishes_on_loops", False)
+        )
+
+    def takes(self, task: Any, options: Mapping[str, Any]) -> bool:
+        """Return whether a call runs no code that may block: the broker's client, or a user's.
+
+        - task: the task; None for one that is known by name only.
+        - options: of the call.
+        """
+        app, amqp = self._app, self._app.amqp
+        return (
+            self._suits
+            and not signals.before_task_publish.receivers
+            and not signals.after_task_publish.receivers
+            and _IN_THREAD.isdisjoint(options)
+            and not app.conf.task_always_eager
+            and not app.conf.task_send_sent_event
+            and amqp.Producer is Producer
+            and amqp.send_task_message is amqp.own_sender
+            and type(app).send_task is Sending.send_task
+            and "send_task" not in app.__dict__
+            and all(type(route) is MapRoute for route in amqp.router.routes)
+            and type(app.backend).on_task_call is BackendCore.on_task_call
+            and (
+                task is None
+                or (
+                    type(task).apply_async is TaskCalls.apply_async
+                    and "apply_async" not in task.__dict__
+                )
+            )
+        )
+
+    async def call(self, task: Any, send: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Make a call that publishes, such as `Task.apply_async`, and return what it returns.
+
+        - task: as for `takes`.
+        - send: the function, which takes a ``producer``; args, options: its arguments.
+        """
+        if not self.takes(task, options):
+            return await call_in_thread(send, *args, **options)
+        if self._in_thread or not self._is_ready():
+            return await self._thread(self._call_in_thread, send, args, options)
+        # The handle becomes a child of the running task only once the message is published.
+        parent = get_current_worker_task() if options.get("add_to_parent", True) else None
+        if parent is not None:
+            options["add_to_parent"] = False
+        collector = self._collector
+        collector.parcels = []
+        result = send(*args, producer=collector, **options)
+        for parcel in collector.parcels:
+            await self._publish(parcel)
+        if parent is not None:
+            parent.add_trail(result)
+        return result
+
+    def close(self) -> None:
+        """Give up the connections; the next call makes new ones."""
+        if self._wire is not None:
+            self._wire.close()
+        connection, self._connection = self._connection, None
+        self._producer = self._collector = self._wire = None
+        if connection is not None:
+            connection.release()
+
+    # -- on the loop
+
+    def _is_ready(self) -> bool:
+        return self._wire is not None and self._wire.check()
+
+    async def _publish(self, parcel: Parcel) -> None:
+        wire, publisher = self._wire, self._collector.channel.publisher
+        recoverable = self._connection.recoverable_connection_errors
+        if parcel.undeclared or not publisher.knows_route(parcel.exchange, parcel.routing_key):
+            await self._thread(self._publish_in_thread, parcel)
+            return
+        commands = publisher.commands(parcel.message, parcel.exchange, parcel.routing_key)
+        if not commands:
+            return
+        try:
+            await wire.ask(b"".join(commands), len(commands))
+        except recoverable as exc:
+            if not parcel.retry:
+                raise OperationalError(str(exc)) from exc
+            logger.debug("Publishing again, after: %r", exc)
+            await self._thread(self._publish_in_thread, parcel)
+
+    async def _thread(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Call a function in the thread, and have further calls wait for their turn there."""
+        self._in_thread += 1
+        try:
+            returned = await call_in_thread(function, *args)
+            self._calls += 1
+            if self._calls > 1:
+                await self._attach()
+            return returned
+        finally:
+            self._in_thread -= 1
+
+    async def _attach(self) -> None:
+        """Have the loop publish what comes next, if it can."""
+        channel = self._producer and self._producer.opened_channel
+        if channel is None or self._is_ready():
+            return
+        recoverable = self._connection.recoverable_connection_errors
+        if self._collector is None or self._collector.channel is not channel:
+            if self._wire is not None:
+                self._wire.close()
+            self._wire = channel.loop_wire()
+            self._collector = Collector(channel, auto_declare=False)
+        try:
+            await self._wire.open()
+        except NotImplementedError:
+            self._suits = False  # the loop watches no sockets
+        except recoverable as exc:
+            logger.debug("Publishing goes on in a thread for now: %r", exc)
+
+    # -- in the thread
+
+    def _call_in_thread(
+        self, send: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]
+    ) -> Any:
+        if not self._calls:
+            return send(*args, **options)
+        return send(*args, producer=self._own_producer(), **options)
+
+    def _publish_in_thread(self, parcel: Parcel) -> None:
+        producer = self._own_producer()
+
+        def send() -> None:
+            channel = producer._open()
+            for entity in parcel.undeclared:
+                declare_once(entity, channel)
+            channel.basic_publish(
+                parcel.message, exchange=parcel.exchange, routing_key=parcel.routing_key
+            )
+
+        try:
+            producer._ensured(send, retry=parcel.retry, retry_policy=parcel.retry_policy)
+        except OSError:
+            with self._connection._reraise_as_library_errors():
+                raise
+
+    def _own_producer(self) -> Any:
+        if self._producer is None:
+            self._connection = self._app.connection_for_write()
+            self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
+        return self._producer

@@ -1,0 +1,221 @@
+"""Waiting for results on an event loop: a subscription that the loop itself listens to."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from redis import exceptions
+
+from taskq.backends.awaiting import AwaitedResults, Follower
+from taskq.backends.waiting import E_RETRY_LIMIT_EXCEEDED, Meta
+from taskq.transport.redis.errors import from_reply
+from taskq.transport.redis.loopwire import LoopWire
+from taskq.transport.redis.resp import ErrorReply, Push, pack
+from taskq.transport.redis.wire import Wire
+
+__all__ = ("RedisFollower",)
+
+#: Ids subscribed to and read with one command.
+BATCH = 1000
+#: Seconds until subscriptions are ended that nothing else takes along.
+UNSUBSCRIBE_AFTER = 0.05
+#: Errors after which the connection is made anew.
+RECOVERABLE = (exceptions.ConnectionError, exceptions.TimeoutError, OSError)
+
+
+class RedisFollower(Follower):
+    """Subscribes to the keys of tasks, as `taskq.backends.redis.source` does for threads.
+
+    Everybody on the loop shares one connection. It subscribes and reads in one round trip: what is
+    stored before is read, what is stored after is heard. It speaks RESP3; with servers that do not,
+    and on loops that watch no sockets, another follower takes over for good.
+
+    - wire: a connection of its own.
+    - key_of: makes the key of a task's id; decode: the meta of a stored value.
+    - policy: how often and when to connect anew.
+    - substitute: makes the other follower.
+    """
+
+    def __init__(
+        self,
+        awaited: AwaitedResults,
+        wire: Wire,
+        *,
+        key_of: Callable[[str], bytes],
+        decode: Callable[[Any], Meta],
+        policy: dict[str, Any],
+        substitute: Callable[[], Follower],
+    ) -> None:
+        super().__init__(awaited)
+        self._url = wire.url
+        self._wire = LoopWire(wire, greeting=pack("HELLO", "3"))
+        self._wire.on_push = self._on_push
+        self._wire.on_lost = self._on_lost
+        self._key_of = key_of
+        self._decode = decode
+        self._policy = policy
+        self._make_substitute = substitute
+        self._substitute: Follower | None = None
+        #: Key -> task id.
+        self._watched: dict[bytes, str] = {}
+        self._unheard: list[bytes] = []
+        #: Subscriptions that nobody needs any more; what is begun next takes them along.
+        self._ended: list[bytes] = []
+        self._unsubscribing: asyncio.TimerHandle | None = None
+        #: Times in a row that the connection failed, and how it did last.
+        self._failures = 0
+        self._last_error: BaseException | None = None
+        #: Connects, and then subscribes to what is `_unheard`.
+        self._subscribing: asyncio.Task[None] | None = None
+
+    def begin(self, task_ids: Sequence[str]) -> None:
+        if self._substitute is not None:
+            self._substitute.begin(task_ids)
+            return
+        for task_id in task_ids:
+            key = self._key_of(task_id)
+            self._watched[key] = task_id
+            self._unheard.append(key)
+        self._subscribe_soon()
+
+    def end(self, task_ids: Sequence[str]) -> None:
+        if self._substitute is not None:
+            self._substitute.end(task_ids)
+            return
+        ended = [key for key in map(self._key_of, task_ids) if self._watched.pop(key, None)]
+        self._ended += ended
+        if ended and self._unsubscribing is None:
+            loop = asyncio.get_running_loop()
+            self._unsubscribing = loop.call_later(UNSUBSCRIBE_AFTER, self._unsubscribe)
+
+    def close(self) -> None:
+        self._begin_again()
+        if self._watched and _loop_runs():
+            self._subscribe_soon()
+        if self._substitute is not None:
+            self._substitute.close()
+
+    # -- subscribing
+
+    def _subscribe_soon(self) -> None:
+        """Subscribe to what is not heard yet: at once, or when there is a connection."""
+        if self._subscribing is None and self._wire.check():
+            while self._wire.is_open and (keys := self._take_unheard()):
+                self._request(keys)
+        elif self._subscribing is None and self._unheard:
+            self._subscribing = asyncio.ensure_future(self._connect())
+
+    def _take_unheard(self) -> list[bytes]:
+        batch, self._unheard = self._unheard[:BATCH], self._unheard[BATCH:]
+        return [key for key in batch if key in self._watched]
+
+    def _request(self, keys: Sequence[bytes]) -> None:
+        """Subscribe to keys and read them."""
+        # What was ended may be begun again here: the farewell comes first. Confirmations of
+        # subscriptions are pushed: the only reply is that with the values.
+        commands = self._farewell() + pack("SUBSCRIBE", *keys) + pack("MGET", *keys)
+        self._wire.send(commands, 1, partial(self._answered, keys))
+
+    def _answered(
+        self, keys: Sequence[bytes], replies: list[Any] | None, error: Exception | None
+    ) -> None:
+        if replies is None:
+            return  # `_on_lost` begins again
+        self._failures = 0
+        (values,) = replies
+        if isinstance(values, ErrorReply):
+            self._begin_again()
+            self.fail(from_reply(values, self._url))
+            return
+        for key, value in zip(keys, values, strict=True):
+            if value is not None:
+                self._hear(key, value)
+
+    async def _connect(self) -> None:
+        """Connect, as often as the policy allows, and subscribe to everything."""
+        try:
+            while self._watched and not self._wire.is_open:
+                if self._failures:
+                    await self._pause()
+                try:
+                    await self._wire.open()
+                except RECOVERABLE as exc:
+                    self._failures += 1
+                    self._last_error = exc
+        except (NotImplementedError, exceptions.ResponseError):
+            # A loop that watches no sockets; or what servers before Redis 6 answer to HELLO.
+            self._hand_over()
+        except Exception as exc:
+            self.fail(exc)
+        finally:
+            self._subscribing = None
+        self._subscribe_soon()
+
+    async def _pause(self) -> None:
+        """Wait before the next try. Raises RuntimeError when the policy allows for none."""
+        policy, failures, exc = self._policy, self._failures, self._last_error
+        limit = policy.get("max_retries")
+        if limit is not None and failures > limit:
+            self._failures = 0
+            raise RuntimeError(E_RETRY_LIMIT_EXCEEDED.format(url=self._url, error=exc)) from exc
+        pause = policy.get("interval_start", 0) + policy.get("interval_step", 1) * (failures - 1)
+        await asyncio.sleep(max(0.0, min(pause, policy.get("interval_max", 1))))
+
+    def _hand_over(self) -> None:
+        """Have another follower do this one's work from now on."""
+        self._wire.close()
+        self._substitute = self._make_substitute()
+        watched, self._watched = list(self._watched.values()), {}
+        self._unheard.clear()
+        self._substitute.begin(watched)
+
+    def _begin_again(self) -> None:
+        """The subscriptions went with the connection."""
+        self._wire.close()
+        self._unheard = list(self._watched)
+        self._ended.clear()
+
+    def _unsubscribe(self) -> None:
+        self._unsubscribing = None
+        if self._ended:
+            self._wire.send_unanswered(self._farewell())
+
+    def _farewell(self) -> bytes:
+        """Return the command that ends what nobody waits for any more; nothing if that is none."""
+        ended, self._ended = self._ended, []
+        return pack("UNSUBSCRIBE", *ended) if ended else b""
+
+    # -- listening
+
+    def _on_lost(self, error: Exception) -> None:
+        self._begin_again()
+        self._failures += 1
+        self._last_error = error
+        self._subscribe_soon()
+
+    def _on_push(self, push: Push) -> None:
+        if push[0] == b"message" and push[1] in self._watched:
+            self._hear(push[1], push[2])
+
+    def _hear(self, key: bytes, value: Any) -> None:
+        task_id = self._watched.get(key)
+        if task_id is None:
+            return
+        try:
+            meta = self._decode(value)
+        except Exception as exc:
+            self.fail(exc, [task_id])
+            return
+        meta.setdefault("task_id", task_id)
+        self.deliver([meta])
+
+
+def _loop_runs() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
