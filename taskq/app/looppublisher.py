@@ -18,6 +18,7 @@ from taskq.app.sending import Sending
 from taskq.app.task.calling import TaskCalls
 from taskq.backends.core import BackendCore
 from taskq.exceptions import OperationalError
+from taskq.utils.asyncclient import closed_with_loop
 from taskq.utils.inthread import call_in_thread
 from taskq.utils.log import get_logger
 
@@ -83,6 +84,7 @@ class LoopPublisher:
         #: Calls that the thread is at.
         self._in_thread = 0
         self._calls = 0
+        self._end = closed_with_loop(self.close)
         #: Whether the broker's transport, and the loop, can do it.
         self._suits = bool(
             getattr(app.connection_for_write().get_transport_cls(), "publishes_on_loops", False)
@@ -117,7 +119,7 @@ class LoopPublisher:
             )
         )
 
-    async def call(self, task: Any, send: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    async def call(self, task: Any, send: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
         """Make a call that publishes, such as `Task.apply_async`, and return what it returns.
 
         - task: as for `takes`.
@@ -228,7 +230,7 @@ class LoopPublisher:
                 raise
 
     def _own_producer(self) -> Any:
-        if self._producer is None:
+        if self._producer is None or self._producer.is_closed:
             self._connection = self._app.connection_for_write()
             self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
         return self._producer

@@ -119,12 +119,18 @@ class Producer(_KombuProducer):
         return channel.basic_publish(message, exchange=exchange, routing_key=routing_key, **options)
 
     @property
+    def is_closed(self) -> bool:
+        """Whether the channel was closed, as by an error, and can't be opened again."""
+        channel = self._channel
+        return (
+            channel is not None and not isinstance(channel, ChannelPromise) and bool(channel.closed)
+        )
+
+    @property
     def opened_channel(self) -> Any:
         """The channel, None if it would have to be opened first."""
         channel = self._channel
-        if channel is None or isinstance(channel, ChannelPromise) or channel.closed:
-            return None
-        return channel
+        return None if self.is_closed or isinstance(channel, ChannelPromise) else channel
 
     def _open(self) -> Any:
         """Return the channel; connect now or raise now, as the retry policy tries again.

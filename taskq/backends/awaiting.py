@@ -13,11 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from taskq import states
-from taskq.backends.waiting import Meta
+from taskq.backends.waiting import E_RETRY_LIMIT_EXCEEDED, Meta
 from taskq.exceptions import TimeoutError
+from taskq.utils.asyncclient import closed_with_loop, loop_runs
 from taskq.utils.inthread import call_in_thread
 
-__all__ = ("AwaitedResults", "Follower", "awaited_results", "stop_awaiting")
+__all__ = ("AwaitedResults", "Follower", "Patience", "awaited_results", "stop_awaiting")
 
 
 E_TIMED_OUT = "The operation timed out."
@@ -59,6 +60,41 @@ class Follower:
             awaited.fail(exc, task_ids)
 
 
+class Patience:
+    """How often, and after which pauses, a store is tried again that is away.
+
+    - policy: as for `Waiter`; url: of the store, for the error.
+    """
+
+    def __init__(self, policy: dict[str, Any], url: str) -> None:
+        self._policy = policy
+        self._url = url
+        self._failures = 0
+        self._error: BaseException | None = None
+
+    def failed(self, exc: BaseException) -> None:
+        """Take note that a try failed."""
+        self._failures += 1
+        self._error = exc
+
+    def succeeded(self) -> None:
+        """Take note that the store is there."""
+        self._failures = 0
+        self._error = None
+
+    async def pause(self) -> None:
+        """Wait before a try. Raises RuntimeError when the policy allows for none."""
+        policy, failures, error = self._policy, self._failures, self._error
+        if not failures:
+            return
+        limit = policy.get("max_retries")
+        if limit is not None and failures > limit:
+            self.succeeded()  # who comes next has all the tries
+            raise RuntimeError(E_RETRY_LIMIT_EXCEEDED.format(url=self._url, error=error)) from error
+        pause = policy.get("interval_start", 0) + policy.get("interval_step", 1) * (failures - 1)
+        await asyncio.sleep(max(0.0, min(pause, policy.get("interval_max", 1))))
+
+
 class AwaitedResults:
     """What the coroutines of one loop wait for on one backend.
 
@@ -71,6 +107,7 @@ class AwaitedResults:
         self._new: dict[str, None] = {}
         self._backend = backend
         self._follower: Follower = backend.create_follower(self)
+        self._end = closed_with_loop(self._follower.close)
 
     async def meta(self, task_id: str, timeout: float | None = None) -> Meta:
         """Return the meta of a task when it is ready.
@@ -117,6 +154,8 @@ class AwaitedResults:
     def close(self) -> None:
         """Give up the connection; who waits goes on with a new one."""
         self._follower.close()
+        if self._futures and loop_runs():
+            self._follower.begin(list(self._futures))
 
     def _enter(self, task_id: str) -> asyncio.Future[Meta]:
         loop = asyncio.get_running_loop()

@@ -135,11 +135,17 @@ class Signature(Copied, Linked):
 
     async def adelay(self, *partial_args: Any, **partial_kwargs: Any) -> Any:
         """Send the task, with further arguments, without blocking the event loop."""
-        return await call_in_thread(self.apply_async, partial_args, partial_kwargs)
+        return await self.aapply_async(partial_args, partial_kwargs)
 
     async def aapply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task as `apply_async` does, without blocking the event loop."""
-        return await call_in_thread(self.apply_async, args, kwargs, **options)
+        if type(self).apply_async is not Signature.apply_async:
+            # A workflow: the messages of many tasks take their time, and stores are asked, too.
+            return await call_in_thread(self.apply_async, args, kwargs, **options)
+        publisher = self.app.amqp.loop_publisher()
+        task = self._type or self.app.tasks.get(self["task"])
+        args, kwargs, options = self._as_call(args, kwargs, options)
+        return await publisher.call(task, self._apply_async, args, kwargs, **options)
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run the task here and now, with further arguments. Returns an `EagerResult`."""
@@ -163,15 +169,20 @@ class Signature(Copied, Linked):
 
         Returns the result handle.
         """
+        args, kwargs, options = self._as_call(args, kwargs, options)
+        if route_name is not None:
+            options = dict(options, route_name=route_name)
+        return self._apply_async(args, kwargs, **options)
+
+    def _as_call(self, args: Any, kwargs: Any, options: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """Return arguments and options of the call that this and what is added to it make."""
         if args or kwargs or options:
             args, kwargs, options = self._merge(args, kwargs, options)
         else:
             args, kwargs, options = self["args"], self["kwargs"], self["options"]
-        if route_name is not None:
-            options = dict(options, route_name=route_name)
         if not EMBEDDED.isdisjoint(options):
             options = self._with_plain_embedded(options)
-        return self._apply_async(args, kwargs, **options)
+        return args, kwargs, options
 
     def _with_plain_embedded(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return options with plain dicts for the signatures that travel in the message.

@@ -12,17 +12,18 @@ import sys
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import suppress
 from contextvars import copy_context
 from queue import Empty, SimpleQueue
 from typing import Any
 
 from taskq._state import _join_override, get_current_worker_task
 
-__all__ = ("call_in_thread", "running_loop", "shares_loop")
+__all__ = ("call_in_thread", "closed_with_loop", "loop_runs", "running_loop", "shares_loop")
 
 #: Seconds after which a thread with nothing to do ends; the next call starts a new one.
-IDLE_LIMIT = 5.0
+IDLE_LIMIT = 1.0
 
 Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -44,6 +45,34 @@ def running_loop() -> asyncio.AbstractEventLoop:
     else:
         hint = "call it from a coroutine that asyncio runs, or use delay() and get()"
     raise RuntimeError(f"The awaitable client needs a running asyncio event loop: {hint}.")
+
+
+def loop_runs() -> bool:
+    """Return whether an event loop runs in this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def closed_with_loop(close: Callable[[], None]) -> AsyncGenerator[None, None]:
+    """Have something closed when the running loop ends in order, as ``asyncio.run`` has it end.
+
+    It is called in the loop's thread. Keep what is returned: the loop does not.
+    """
+
+    async def until_the_end() -> AsyncGenerator[None, None]:
+        try:
+            yield
+        finally:
+            close()
+
+    waiting = until_the_end()
+    with suppress(StopIteration):
+        # Begun, it is among those that the loop closes at its end.
+        waiting.__anext__().__await__().__next__()
+    return waiting
 
 
 async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
@@ -60,8 +61,34 @@ def test_tls(tmp_path, certificate):
         app = TaskQ("tls", backend=f"{url}?ssl_cert_reqs=required&ssl_ca_certs={cert}",
                     set_as_current=False)  # fmt: skip
         check_results(app)
+        app.conf.broker_url = f"{url}?ssl_cert_reqs=required&ssl_ca_certs={cert}"
+        check_loop(app)
     finally:
         server.stop()
+
+
+def check_loop(app):
+    """Publish and wait on an event loop, with values that no packet holds."""
+    big = "x" * 3_000_000
+
+    async def use():
+        for _ in range(4):
+            await asyncio.gather(
+                *(app.signature("task", args=(big, n)).aapply_async() for n in range(3))
+            )
+        task_id = uuid.uuid4().hex
+        waiting = asyncio.ensure_future(app.AsyncResult(task_id).aget(timeout=10))
+        await asyncio.sleep(0.1)
+        await asyncio.to_thread(app.backend.store_result, task_id, big, "SUCCESS")
+        return await waiting
+
+    assert asyncio.run(use()) == big
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue("celery")
+        taken = [queue.get(timeout=10) for _ in range(12)]
+    assert [message.payload[0] for message in taken] == [
+        [big, n] for _ in range(4) for n in range(3)
+    ]
 
 
 def check_results(app):
@@ -133,6 +160,8 @@ def test_sentinel_and_failover(tmp_path):
                 message.ack()
             wait_for(lambda: receiver.turn() or not replica.client().exists("unacked", "q"))
         check_results(app)
+        app.conf.broker_url, app.conf.broker_transport_options = url, options
+        check_loop(app)
     finally:
         sentinel.stop()
         primary.stop()

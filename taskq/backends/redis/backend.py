@@ -163,6 +163,11 @@ class RedisBackend(KeyValueStoreBackend):
         if "_ahead" in self.__dict__:
             self._ahead.after_fork()
 
+    def close(self) -> None:
+        """Close the connections that are not in use; the next call makes new ones."""
+        if "_wires" in self.__dict__:
+            self._wires.close()
+
     def as_uri(self, include_password: bool = False) -> str:
         """Return the URL of the server, without options and password unless asked for them."""
         url = self.url or ""

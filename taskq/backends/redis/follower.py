@@ -9,12 +9,13 @@ from typing import Any
 
 from redis import exceptions
 
-from taskq.backends.awaiting import AwaitedResults, Follower
-from taskq.backends.waiting import E_RETRY_LIMIT_EXCEEDED, Meta
+from taskq.backends.awaiting import AwaitedResults, Follower, Patience
+from taskq.backends.waiting import Meta
 from taskq.transport.redis.errors import from_reply
 from taskq.transport.redis.loopwire import LoopWire
 from taskq.transport.redis.resp import ErrorReply, Push, pack
 from taskq.transport.redis.wire import Wire
+from taskq.utils.asyncclient import loop_runs
 
 __all__ = ("RedisFollower",)
 
@@ -56,7 +57,7 @@ class RedisFollower(Follower):
         self._wire.on_lost = self._on_lost
         self._key_of = key_of
         self._decode = decode
-        self._policy = policy
+        self._patience = Patience(policy, wire.url)
         self._make_substitute = substitute
         self._substitute: Follower | None = None
         #: Key -> task id.
@@ -65,9 +66,6 @@ class RedisFollower(Follower):
         #: Subscriptions that nobody needs any more; what is begun next takes them along.
         self._ended: list[bytes] = []
         self._unsubscribing: asyncio.TimerHandle | None = None
-        #: Times in a row that the connection failed, and how it did last.
-        self._failures = 0
-        self._last_error: BaseException | None = None
         #: Connects, and then subscribes to what is `_unheard`.
         self._subscribing: asyncio.Task[None] | None = None
 
@@ -87,14 +85,12 @@ class RedisFollower(Follower):
             return
         ended = [key for key in map(self._key_of, task_ids) if self._watched.pop(key, None)]
         self._ended += ended
-        if ended and self._unsubscribing is None:
+        if ended and self._unsubscribing is None and loop_runs():
             loop = asyncio.get_running_loop()
             self._unsubscribing = loop.call_later(UNSUBSCRIBE_AFTER, self._unsubscribe)
 
     def close(self) -> None:
         self._begin_again()
-        if self._watched and _loop_runs():
-            self._subscribe_soon()
         if self._substitute is not None:
             self._substitute.close()
 
@@ -109,8 +105,9 @@ class RedisFollower(Follower):
             self._subscribing = asyncio.ensure_future(self._connect())
 
     def _take_unheard(self) -> list[bytes]:
-        batch, self._unheard = self._unheard[:BATCH], self._unheard[BATCH:]
-        return [key for key in batch if key in self._watched]
+        unheard = [key for key in self._unheard if key in self._watched]
+        self._unheard = unheard[BATCH:]
+        return unheard[:BATCH]
 
     def _request(self, keys: Sequence[bytes]) -> None:
         """Subscribe to keys and read them."""
@@ -124,7 +121,7 @@ class RedisFollower(Follower):
     ) -> None:
         if replies is None:
             return  # `_on_lost` begins again
-        self._failures = 0
+        self._patience.succeeded()
         (values,) = replies
         if isinstance(values, ErrorReply):
             self._begin_again()
@@ -138,13 +135,11 @@ class RedisFollower(Follower):
         """Connect, as often as the policy allows, and subscribe to everything."""
         try:
             while self._watched and not self._wire.is_open:
-                if self._failures:
-                    await self._pause()
+                await self._patience.pause()
                 try:
                     await self._wire.open()
                 except RECOVERABLE as exc:
-                    self._failures += 1
-                    self._last_error = exc
+                    self._patience.failed(exc)
         except (NotImplementedError, exceptions.ResponseError):
             # A loop that watches no sockets; or what servers before Redis 6 answer to HELLO.
             self._hand_over()
@@ -153,16 +148,6 @@ class RedisFollower(Follower):
         finally:
             self._subscribing = None
         self._subscribe_soon()
-
-    async def _pause(self) -> None:
-        """Wait before the next try. Raises RuntimeError when the policy allows for none."""
-        policy, failures, exc = self._policy, self._failures, self._last_error
-        limit = policy.get("max_retries")
-        if limit is not None and failures > limit:
-            self._failures = 0
-            raise RuntimeError(E_RETRY_LIMIT_EXCEEDED.format(url=self._url, error=exc)) from exc
-        pause = policy.get("interval_start", 0) + policy.get("interval_step", 1) * (failures - 1)
-        await asyncio.sleep(max(0.0, min(pause, policy.get("interval_max", 1))))
 
     def _hand_over(self) -> None:
         """Have another follower do this one's work from now on."""
@@ -192,8 +177,7 @@ class RedisFollower(Follower):
 
     def _on_lost(self, error: Exception) -> None:
         self._begin_again()
-        self._failures += 1
-        self._last_error = error
+        self._patience.failed(error)
         self._subscribe_soon()
 
     def _on_push(self, push: Push) -> None:
@@ -211,11 +195,3 @@ class RedisFollower(Follower):
             return
         meta.setdefault("task_id", task_id)
         self.deliver([meta])
-
-
-def _loop_runs() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from kombu.utils.encoding import bytes_to_str
@@ -78,6 +79,16 @@ class SQLiteBackend(KeyValueStoreBackend):
     def create_result_source(self) -> ResultSource:
         """Return what waits for results in this file."""
         return SQLiteSource(self._options, self.get_key_for_task, self.decode_result)
+
+    def create_follower(self, awaited: Any) -> Any:
+        """Return what listens to this file on an event loop."""
+        # Imported when the first coroutine waits: it brings asyncio along.
+        from taskq.backends.sqlite.follower import SQLiteFollower
+
+        # The loop is not to wait for a lock.
+        options = replace(self._options, busy_timeout=0)
+        source = SQLiteSource(options, self.get_key_for_task, self.decode_result)
+        return SQLiteFollower(awaited, source, self.retry_policy)
 
     def cleanup(self) -> None:
         """Delete expired results, groups and chords."""

@@ -37,6 +37,7 @@ class SQLiteSource(ResultSource):
     def __init__(
         self, options: Options, key_of: Callable[[str], str], decode: Callable[[object], Meta]
     ) -> None:
+        self.path = options.path
         self._database = Database(options)
         self._store = ResultStore(self._database)
         self._listener = Listener(self._database, results_bell)
@@ -45,9 +46,20 @@ class SQLiteSource(ResultSource):
         #: Key -> task id.
         self._watched: dict[str, str] = {}
         self._last_change: int | None = None
+        self._opened = False
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the file is open, and listened to."""
+        return self._opened
+
+    def open(self) -> None:
+        """Open the file and listen; `begin` does so by itself."""
+        self._listener.start()
+        self._opened = True
 
     def begin(self, task_ids: Sequence[str]) -> Iterable[Meta]:
-        self._listener.start()
+        self.open()
         if self._last_change is None:
             self._last_change = self._database.read(SQL["last_change"])[0][0]
         keys = {self._key_of(task_id): task_id for task_id in task_ids}
@@ -76,13 +88,33 @@ class SQLiteSource(ResultSource):
                     return metas
                 time.sleep(min(BYSTANDER_PAUSE, max(0.0, deadline - time.monotonic())))
 
+    def changes(self) -> Iterable[Meta]:
+        """Return what has changed since the last look, without waiting; for event loops.
+
+        The bell is silent then until something else changes.
+        """
+        # After a fork by another thread the log may be a new file.
+        self._listener.start()
+        self._listener.rang()
+        return self._read(self._changed_keys())
+
+    def fileno(self) -> int | None:
+        """Return a descriptor that is readable when the bell rang, None if one must poll."""
+        return self._listener.fileno()
+
+    def poll_interval(self) -> float | None:
+        """Return the seconds after which to look again, None if there is a descriptor."""
+        return self._listener.poll_interval()
+
     def disconnect(self) -> None:
+        self._opened = False
         self._listener.close()
         self._database.close()
         self._watched.clear()
         self._last_change = None
 
     def after_fork(self) -> None:
+        self._opened = False
         self._watched.clear()
         self._last_change = None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import weakref
 
 __all__ = ("Inotify", "InotifyUnavailable")
 
@@ -30,6 +31,8 @@ class Inotify:
         if fd < 0:
             raise _error("inotify_init1")
         self._fd: int = fd
+        # Event loops end without a word, and what they listened with goes with them.
+        self._close = weakref.finalize(self, os.close, fd)
         self._watch = -1
 
     def fileno(self) -> int:
@@ -59,7 +62,7 @@ class Inotify:
 
     def close(self) -> None:
         """Close the descriptor."""
-        os.close(self._fd)
+        self._close()
 
 
 def _error(call: str) -> InotifyUnavailable:
