@@ -154,11 +154,6 @@ def guarded(run: Callable[..., Any], name: str, clock: LeaseClock) -> Callable[.
     return run_if_ours
 
 
-def _refuse(name: str) -> None:
-    logger.warning(W_GIVEN_AWAY, name)
-    raise GivenAway(name) from None
-
-
 def refuse(name: str) -> NoReturn:
     """Raise GivenAway for an execution of the task of this name."""
     logger.warning(W_GIVEN_AWAY, name)
