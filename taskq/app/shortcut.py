@@ -283,10 +283,10 @@ class Shortcut:
             "correlation_id": gaps["id"],
             "reply_to": gaps["reply_to"],
         }
-        with producer.collecting() as collected:
+        with producer.collecting() as drafts:
             producer.publish_task("", headers=headers, properties=properties, **publishing)
-        ((message, exchange, routing_key),) = collected
-        return channel.stencil(message, exchange, routing_key, gaps)
+        (draft,) = drafts
+        return channel.stencil(*draft.prepared(channel), gaps)
 
 
 def _text(value: Any) -> str:
