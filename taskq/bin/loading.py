@@ -28,6 +28,13 @@ NO_ATTRIBUTE = """\
 Unable to load the app {name!r}: the module {module!r} has no attribute {attribute!r}.
 It has: {has}."""
 
+NOT_AN_APP = """\
+Unable to load the app {name!r}: what has that name is no app of taskq, but of type {type}.{hint}"""
+
+OTHER_PACKAGE = """
+Import the class from taskq where the app is made ('from taskq import Celery'), or put
+'python -m taskq.compat celery' in place of 'taskq', so that 'import celery' gives taskq."""
+
 BROKEN = """\
 Unable to load the app {name!r}: the module was found, but importing it failed:
 
@@ -44,7 +51,7 @@ def load_app(name: str) -> Any:
     from taskq.app.utils import find_app  # start-up: `--help` loads no app
 
     try:
-        return find_app(name)
+        return _checked(name, find_app(name))
     except ModuleNotFoundError as exc:
         if exc.name == name and ":" in name:
             raise CommandError(_no_attribute(name), EX_USAGE) from exc
@@ -55,10 +62,24 @@ def load_app(name: str) -> Any:
         if _raised_by_user_code(exc):
             raise CommandError(_broken(name, exc), EX_USAGE) from exc
         raise CommandError(NO_APP.format(name=name, reason=exc), EX_USAGE) from exc
-    except (KeyboardInterrupt, SystemExit):
+    except (CommandError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException as exc:  # whatever the user's module raises while it is imported
         raise CommandError(_broken(name, exc), EX_USAGE) from exc
+
+
+def _checked(name: str, found: Any) -> Any:
+    """Return what was found. Raises CommandError when it is no app."""
+    from taskq.app.base import TaskQ  # start-up: `--help` loads no app
+
+    if isinstance(found, TaskQ):
+        return found
+    cls = type(found)
+    hint = OTHER_PACKAGE if any(base.__name__ == "Celery" for base in cls.__mro__) else ""
+    raise CommandError(
+        NOT_AN_APP.format(name=name, type=f"{cls.__module__}.{cls.__qualname__}", hint=hint),
+        EX_USAGE,
+    )
 
 
 def _module_of(name: str) -> str:
