@@ -115,7 +115,7 @@ class DuplicateNodenameWarning(CeleryWarning):
 
 
 class DuplicateTaskNameWarning(CeleryWarning):
-    """A task replaced another one of the same name."""
+    """Two functions or classes claim one task name."""
 
 
 class FixupWarning(CeleryWarning):

@@ -6,12 +6,12 @@ A part of `TaskQ`.
 from __future__ import annotations
 
 import inspect
-import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any, Concatenate, Literal, ParamSpec, Protocol, TypeVar, overload
 
 from taskq._state import _get_active_apps, connect_on_app_finalize, get_current_app
 from taskq.app.autoretry import add_autoretry_behaviour
+from taskq.app.duplicates import place_of, warn_of_second_class, warn_of_second_function
 from taskq.app.pydantic import ArgumentDumper, wrap_with_models
 from taskq.app.task import CoroutineTask
 from taskq.app.task import Task as TaskBase
@@ -130,7 +130,7 @@ class Definitions:
         base = base or self.Task
         if name in self._tasks:
             task = self._tasks[name]
-            self._warn_if_duplicate_task_name(task, fun, name)
+            warn_of_second_function(name, task, fun)
             return task
         models = _model_options(options, base)
         run = fun
@@ -173,6 +173,7 @@ class Definitions:
             task.run = _with_models(self, task.run, task.name, models)
             task._dump_pydantic_arguments = _dumper(models)
         add_autoretry_behaviour(task, **options)
+        warn_of_second_class(self.tasks, task)
         self.tasks[task.name] = task
         task._app = self
         task.bind(self)
@@ -186,24 +187,6 @@ class Definitions:
         Override it to name tasks otherwise; it must return the same for the same.
         """
         return gen_task_name(self, name, module)
-
-    def _warn_if_duplicate_task_name(self, task: Any, fun: Callable[..., Any], name: str) -> None:
-        """Warn when two different functions claim one task name."""
-        existing = inspect.unwrap(getattr(task, "__wrapped__", task.run))
-        wanted = inspect.unwrap(fun)
-        if _same_place(existing, wanted):
-            return
-        self._warn_duplicate_task_name(name, existing, wanted, "the first one is kept")
-
-    def _warn_duplicate_task_name(
-        self, name: str, existing: Any, new: Any, consequence: str
-    ) -> None:
-        warnings.warn(
-            f"Task name {name!r} is used by {_where(existing)} and by {_where(new)}: "
-            f"{consequence}. Give one of them another name.",
-            RuntimeWarning,
-            stacklevel=4,
-        )
 
 
 #: Options of tasks whose arguments are pydantic models.
@@ -238,19 +221,11 @@ def _dumper(models: dict[str, Any]) -> ArgumentDumper:
     return ArgumentDumper(models["pydantic_dump_kwargs"])
 
 
-def _same_place(one: Any, other: Any) -> bool:
-    return _where(one) == _where(other)
-
-
-def _where(fun: Any) -> str:
-    return f"{getattr(fun, '__module__', '?')}.{getattr(fun, '__qualname__', fun)}"
-
-
 def _refuse_tasks(fun: Any) -> None:
     """Raise TypeError when ``fun`` can't become a task: it is one already, or it yields."""
     if inspect.isasyncgenfunction(fun):
         raise TypeError(
-            f"{_where(fun)} yields, and a task has one result: return a list of what it yields, or"
+            f"{place_of(fun)} yields, and a task has one result: return a list of what it yields, or"
             " store progress with update_state()"
         )
     if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, TaskBase)):
