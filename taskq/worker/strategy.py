@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from kombu.exceptions import ContentDisallowed
-from kombu.serialization import prepare_accept_content
+from kombu.serialization import prepare_accept_content, registry
 
 from taskq import signals
 from taskq.exceptions import InvalidTaskError
@@ -99,6 +99,14 @@ def proto1_to_proto2(message: Any, body: Mapping[str, Any]) -> tuple[Any, Any, b
     return (args, kwargs, embed), headers, True, body.get("utc", True)
 
 
+def _disallowed(content_type: Any) -> ContentDisallowed:
+    """Return the error that decoding this content would raise, in the words of kombu."""
+    name = registry.type_to_name.get(content_type, content_type)
+    return ContentDisallowed(
+        f"Refusing to deserialize untrusted content of type {name} ({content_type})"
+    )
+
+
 def _require_mapping(kwargs: Any) -> None:
     if not isinstance(kwargs, Mapping):
         raise InvalidTaskError(
@@ -155,9 +163,7 @@ def default(
         if body is None:
             headers, decoded, utc = message.headers, False, True
             if message.content_type not in accept and accept is not None:
-                raise ContentDisallowed(
-                    f"Refusing to deserialize disabled content of type {message.content_type}"
-                )
+                raise _disallowed(message.content_type)
         else:
             body, headers, decoded, utc = proto1_to_proto2(message, body)
         limits = headers.get("timelimit")

@@ -357,8 +357,6 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
                     message, payload, message.ack_log_error, message.reject_log_error, callbacks
                 )
             except (InvalidTaskError, ContentDisallowed) as exc:
-                if isinstance(exc, ContentDisallowed):
-                    return self.on_decode_error(message, exc)
                 return self.on_invalid_task(payload, message, exc)
             except DecodeError as exc:
                 return self.on_decode_error(message, exc)
