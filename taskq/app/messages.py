@@ -132,7 +132,7 @@ class MessageBuilder:
         now: Any = None,
         timezone: Any = None,
         origin: str | None = None,
-        ignore_result: bool = False,
+        ignore_result: bool | None = False,
         argsrepr: str | None = None,
         kwargsrepr: str | None = None,
         stamped_headers: Any = None,
@@ -142,7 +142,8 @@ class MessageBuilder:
         """Return a task message in protocol 2.
 
         ``countdown`` and ``expires`` are in seconds, ``expires`` and ``eta`` may be datetimes,
-        limits are in seconds. Stamps are taken from ``options``, one per stamped header.
+        limits are in seconds. An ``ignore_result`` of None leaves it to the worker's task. Stamps
+        are taken from ``options``, one per stamped header.
         Raises TypeError for args or kwargs of the wrong type, ValueError for times out of range.
         """
         app = self.app
@@ -249,7 +250,7 @@ class MessageBuilder:
                 "args": args,
                 "kwargs": kwargs,
                 "group": group_id,
-                "group_index": None,
+                "group_index": group_index,
                 "retries": retries,
                 "eta": eta_text,
                 "expires": expires_text,

@@ -48,7 +48,7 @@ class Producer(_KombuProducer):
         compression: str | None,
         headers: dict[str, Any],
         properties: dict[str, Any],
-        delivery_mode: int | None,
+        delivery_mode: int | str | None,
         declare: Sequence[Any],
         retry: bool,
         retry_policy: Mapping[str, Any] | None,
@@ -58,6 +58,7 @@ class Producer(_KombuProducer):
         - body: what is serialised with ``serializer`` and compressed with ``compression``.
         - exchange, routing_key: the destination; ``""`` is the default exchange.
         - headers, properties: of the message; both may be changed.
+        - delivery_mode: 1 or "transient", 2 or "persistent", which is the default.
         - declare: entities to declare first, once per connection.
         - retry, retry_policy: whether and how to try again when the connection fails.
 
@@ -72,7 +73,9 @@ class Producer(_KombuProducer):
             exchange = exchange.name
         options = _publish_options(properties)
         priority = properties.pop("priority", None)
-        properties["delivery_mode"] = delivery_mode or 2
+        if type(delivery_mode) is not int:
+            delivery_mode = _delivery_mode(delivery_mode)
+        properties["delivery_mode"] = delivery_mode
         expiration = properties.get("expiration")
         if expiration is not None:
             properties["expiration"] = str(int(float(expiration) * 1000))
@@ -269,6 +272,19 @@ def _serialised(body: Any, serializer: str) -> tuple[str, str, Any]:
             pass  # the slower way says what is wrong with it
     serialised: tuple[str, str, Any] = dumps(body, serializer)
     return serialised
+
+
+#: What AMQP calls the two modes, by the names that settings and options may use.
+_DELIVERY_MODES = {None: 2, "transient": 1, "persistent": 2}
+
+
+def _delivery_mode(mode: Any) -> int:
+    try:
+        return _DELIVERY_MODES[mode] if mode is None or isinstance(mode, str) else int(mode)
+    except (KeyError, TypeError, ValueError):
+        raise ValueError(
+            f"delivery_mode must be 1 or 'transient', or 2 or 'persistent', not {mode!r}"
+        ) from None
 
 
 #: Options of the channel's publish that travel beside a message's properties.

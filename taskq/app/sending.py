@@ -99,7 +99,8 @@ class Sending:
         conf = self.conf
         if conf.task_always_eager:
             logger.warning("task_always_eager has no effect on send_task")
-        ignore_result = options.pop("ignore_result", None)
+        # None leaves it to the task as the worker has it, which may not be registered here.
+        asked_to_ignore = ignore_result = options.pop("ignore_result", None)
         if task_type is None and name in self.tasks:
             task_type = self.tasks[name]
         if task_type is not None:
@@ -148,7 +149,7 @@ class Sending:
             parent_id,
             shadow,
             chain,
-            ignore_result=bool(ignore_result),
+            ignore_result=None if asked_to_ignore is None else bool(asked_to_ignore),
             replaced_task_nesting=replaced_task_nesting,
             **self._message_options(options, stamped_headers),
         )

@@ -255,3 +255,69 @@ def test_whether_arguments_are_checked_is_the_option_s_then_the_class_s_then_the
     assert checks(base=Unchecked, typing=True)
     assert checks(strict_typing=False, typing=True)
     assert not checks(typing=False)
+
+
+def delivery_mode_of(app) -> int:
+    """Return the delivery mode of the message in the app's queue."""
+    with app.connection_for_read() as connection:
+        message = connection.default_channel.basic_get(app.conf.task_default_queue, no_ack=True)
+    return message.properties["delivery_mode"]
+
+
+@pytest.mark.parametrize(("name", "mode"), [("transient", 1), ("persistent", 2), (1, 1)])
+def test_delivery_modes_have_names(app, greet, name, mode):
+    greet.apply_async(("you",), delivery_mode=name)
+    assert delivery_mode_of(app) == mode
+
+
+@pytest.mark.parametrize(("name", "mode"), [("transient", 1), ("persistent", 2)])
+def test_the_delivery_mode_of_the_settings_may_be_a_name(app, greet, name, mode):
+    app.conf.task_default_delivery_mode = name
+    greet.delay("you")
+    assert delivery_mode_of(app) == mode
+
+
+def test_a_delivery_mode_that_is_none_is_refused(app, greet):
+    with pytest.raises(ValueError, match=r"delivery_mode must be .* not 'fast'"):
+        greet.apply_async(("you",), delivery_mode="fast")
+
+
+class TestIgnoreResultHeader:
+    """A call by name leaves it to the worker's task whether the result is ignored."""
+
+    def header(self, app) -> object:
+        with app.connection_for_read() as connection:
+            message = connection.default_channel.basic_get(app.conf.task_default_queue, no_ack=True)
+        return message.headers["ignore_result"]
+
+    @pytest.mark.parametrize("given", [True, False])
+    def test_what_the_caller_says_is_sent(self, app, given):
+        app.send_task("elsewhere", ignore_result=given)
+        assert self.header(app) is given
+
+    @pytest.mark.parametrize("name", ["elsewhere", "greet"])
+    def test_a_caller_that_says_nothing_sends_none(self, app, greet, name):
+        app.send_task(name, ("you",))
+        assert self.header(app) is None
+
+    def test_a_signature_of_an_unknown_task_sends_none(self, app):
+        app.signature("elsewhere").delay()
+        assert self.header(app) is None
+
+    def test_a_task_says_what_it_was_defined_with(self, app, greet):
+        greet.delay("you")
+        assert self.header(app) is False
+
+    def test_the_handle_knows_what_the_task_here_says(self, app):
+        app.task(lambda: None, name="quiet", ignore_result=True, shared=False)
+        assert app.send_task("quiet").ignored is True
+        assert app.send_task("elsewhere").ignored is False
+
+
+def test_protocol_1_tells_the_place_in_a_group(app, greet):
+    app.conf.task_protocol = 1
+    group(greet.s("you"), greet.s("me"), app=app).apply_async()
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        messages = [channel.basic_get(app.conf.task_default_queue, no_ack=True) for _ in range(2)]
+    assert sorted(message.payload["group_index"] for message in messages) == [0, 1]
