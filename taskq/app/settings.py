@@ -353,7 +353,9 @@ def _names_of(key: str, prefix: str | None) -> tuple[str, ...]:
     bare = key.removeprefix(prefix).lower()
     if bare in _TO_OLD_KEY:
         key = bare
-    names = (prefix + key.upper(), key, _old_key_to_new(key), _new_key_to_old(key))
+    # As in the prefix: CELERY_TASK_TIME_LIMIT, celery_task_time_limit.
+    prefixed = prefix + (key.upper() if prefix.isupper() else key)
+    names = (prefixed, key, _old_key_to_new(key), _new_key_to_old(key))
     return tuple(dict.fromkeys(names))
 
 

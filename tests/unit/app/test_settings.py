@@ -191,6 +191,12 @@ def test_namespace(prefix):
     assert conf.PROJ_TASK_ACKS_LATE == 4
 
 
+def test_namespace_in_lower_case():
+    conf = settings({"proj_task_acks_late": 1, "PROJ_TASK_TIME_LIMIT": 2}, prefix="proj")
+    assert conf.task_acks_late == conf["proj_task_acks_late"] == 1
+    assert conf.task_time_limit is None
+
+
 def test_namespace_takes_old_names_as_second_choice():
     conf = settings(
         {"CELERY_TASK_ACKS_LATE": 1, "CELERY_ACKS_LATE": 2, "CELERY_TRACK_STARTED": 3},
