@@ -225,8 +225,8 @@ def _refuse_tasks(fun: Any) -> None:
     """Raise TypeError when ``fun`` can't become a task: it is one already, or it yields."""
     if inspect.isasyncgenfunction(fun):
         raise TypeError(
-            f"{place_of(fun)} yields, and a task has one result: return a list of what it yields, or"
-            " store progress with update_state()"
+            f"{place_of(fun)} yields, and a task has one result: return a list of what it yields,"
+            " or store progress with update_state()"
         )
     if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, TaskBase)):
         raise TypeError(

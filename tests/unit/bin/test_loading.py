@@ -7,7 +7,11 @@ import pytest
 
 @pytest.mark.parametrize(
     ("value", "kind"),
-    [("5", "builtins.int"), ("print", "builtins.builtin_function_or_method"), ("int", "builtins.type")],
+    [
+        ("5", "builtins.int"),
+        ("print", "builtins.builtin_function_or_method"),
+        ("int", "builtins.type"),
+    ],
 )
 def test_what_is_no_app_is_refused_with_its_type(taskq, module, value, kind):
     module("noapp", f"app = {value}\n")
