@@ -23,6 +23,9 @@ class Proxy:
         self._open.set()
         self._accepting = True
         self._muted = False
+        #: What a client says, whose connection breaks with the answer.
+        self._fatal: bytes | None = None
+        self._doomed: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -55,6 +58,11 @@ class Proxy:
                 self._open.wait()
                 if from_client and self.sent is not None:
                     self.sent.append(data)
+                if source in self._doomed:
+                    return
+                if from_client and self._fatal is not None and self._fatal in data:
+                    self._fatal = None
+                    self._doomed.add(sink)
                 if not (from_client and self._muted):
                     sink.sendall(data)
         except OSError:
@@ -76,6 +84,15 @@ class Proxy:
             pairs = list(self._pairs)
         self._drop(*pairs)
         return len(pairs) // 2
+
+    def lose_answer(self, to: bytes) -> None:
+        """Break the next connection on which a client says this, instead of giving the answer."""
+        self._fatal = to
+
+    @property
+    def has_lost_answer(self) -> bool:
+        """Whether that has happened."""
+        return self._fatal is None
 
     def mute(self) -> None:
         """Lose what clients send from now on; what the server sends still arrives."""
