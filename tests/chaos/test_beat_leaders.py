@@ -67,7 +67,7 @@ def test_no_due_time_is_lost_or_doubled_while_leaders_are_killed(
     takeovers = []
     for number in range(KILLS):
         standby = next(beat for beat in alive if beat is not leading)
-        standby.wait_for_log("standing by")
+        standby.wait_for_log("standing by", 60)
         # At every phase of the second, in the middle of sending too.
         time.sleep(1.5 + (number % 7) / 7)
         kill(leading)

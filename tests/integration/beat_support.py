@@ -33,7 +33,7 @@ def start_beat(
     beat = Worker(process, log)
     project._workers.append(beat)
     if wait_for:
-        beat.wait_for_log(wait_for)
+        beat.wait_for_log(wait_for, 60)
     return beat
 
 

@@ -30,7 +30,7 @@ def leader(*candidates: Worker) -> Worker:
                 return beat
         return None
 
-    return wait_until(leading, 30)
+    return wait_until(leading, 60)
 
 
 def leads(beat: Worker) -> bool:

@@ -66,7 +66,7 @@ def test_one_sends_and_another_takes_over(
     first = start()
     leader(first)
     second = start()
-    second.wait_for_log("standing by")
+    second.wait_for_log("standing by", 60)
     first.wait_for_log("Sending due task e9")
     assert "Sending due task" not in second.log
     time.sleep(LEASE / 2)
@@ -85,7 +85,7 @@ def test_a_beat_that_ends_hands_over_at_once(make_project: MakeProject, redis_ur
     first = start()
     leader(first)
     second = start()
-    second.wait_for_log("standing by")
+    second.wait_for_log("standing by", 60)
     first.stop(signal.SIGTERM)
     begun = time.monotonic()
     leader(second)
@@ -100,7 +100,7 @@ def test_a_leader_that_slept_sends_nothing_when_it_wakes(
     first = start()
     leader(first)
     second = start()
-    second.wait_for_log("standing by")
+    second.wait_for_log("standing by", 60)
     first.wait_for_log("Sending due task e9")
     since = last_runs(project)
     stop(first, stores)
@@ -186,7 +186,7 @@ def test_a_leader_killed_while_it_sends_leaves_nothing_out_and_nothing_runs_twic
     first = start()
     monkeypatch.delenv("KILLED")
     second = start()
-    assert first.process.wait(30) == -signal.SIGKILL
+    assert first.process.wait(60) == -signal.SIGKILL
     second.wait_for_log("it is not known whether")
     second.wait_for_log("Sending due task e9")
     second.stop(signal.SIGTERM)
@@ -208,7 +208,7 @@ app.add_periodic_task(1.0, group(t.s(n) for n in range(4)), name="n", catch_up="
     first = start()
     monkeypatch.delenv("KILLED")
     second = start()
-    assert first.process.wait(30) == -signal.SIGKILL
+    assert first.process.wait(60) == -signal.SIGKILL
     second.wait_for_log("Sending due task n")
     second.stop(signal.SIGTERM)
     count = last_runs(project)["n"].total_run_count
@@ -306,7 +306,7 @@ def test_the_owner_is_told(make_project: MakeProject, sqlite_url: str) -> None:
     first = start()
     leader(first)
     second = start()
-    second.wait_for_log("standing by")
+    second.wait_for_log("standing by", 60)
     owner = re.search(r"leading as (\S+)\.", first.log)
     assert owner is not None
     assert f"{owner[1]} leads" in second.log
