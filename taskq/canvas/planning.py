@@ -6,9 +6,8 @@ Called when a chain is sent or frozen. One pass forwards, one backwards, each st
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from taskq.canvas.composing import compose
 from taskq.canvas.kinds import TYPES, is_chain, is_chord, is_empty_group, is_group
@@ -18,8 +17,8 @@ from taskq.utils.functional import maybe_list
 __all__ = ("Place", "Plan", "flatten", "plan", "root_result")
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+# Not dataclasses, whose making is a seventh of importing the app class.
+class Place(NamedTuple):
     """Where in a workflow a chain is.
 
     - last_task_id: id for the last step.
@@ -36,8 +35,7 @@ class Place:
     parent_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """Steps to send.
 
     - tasks: frozen signatures, the last step first, as messages carry them.

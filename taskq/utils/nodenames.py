@@ -6,7 +6,6 @@ Used for log files, events, remote control and the queue that one worker has to 
 from __future__ import annotations
 
 import os
-import socket
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +45,8 @@ if not TYPE_CHECKING:
 @lru_cache(maxsize=1)
 def gethostname() -> str:
     """Return this machine's host name."""
+    import socket  # most clients never ask, and it is slow to import
+
     return socket.gethostname()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import subprocess
 import time
 
@@ -9,8 +10,11 @@ from tests.benchmarks.benchcpu import group_cpu, group_pss, group_wakeups
 from tests.benchmarks.rows import Figures
 from tests.benchmarks.sides import PATIENCE, Side, clean_environment, program
 
-#: Seconds a worker is left alone before it is looked at, and for which it is looked at.
-SETTLE, WATCH = 1.0, 4.0
+#: Seconds a worker is left alone before it is looked at, and for which it is looked at: a heartbeat
+#: more or less in these must not count.
+SETTLE, WATCH = 1.0, 12.0
+#: How often a short command is run, after once to have everything compiled and in memory.
+REPEATS = 5
 
 
 def startup(side: Side) -> Figures:
@@ -29,11 +33,19 @@ def startup(side: Side) -> Figures:
 
 
 def _milliseconds(command: list[str]) -> float:
-    started = time.perf_counter()
-    subprocess.run(
-        command, env=clean_environment(), check=True, stdout=subprocess.DEVNULL, timeout=PATIENCE
-    )
-    return (time.perf_counter() - started) * 1000
+    """Return how long a command takes: the median of a few times."""
+    times = []
+    for _ in range(1 + REPEATS):
+        started = time.perf_counter()
+        subprocess.run(
+            command,
+            env=clean_environment(),
+            check=True,
+            stdout=subprocess.DEVNULL,
+            timeout=PATIENCE,
+        )
+        times.append((time.perf_counter() - started) * 1000)
+    return statistics.median(times[1:])
 
 
 def idle(side: Side) -> Figures:
