@@ -216,6 +216,8 @@ class Gossip(bootsteps.ConsumerStep):
             if not worker.alive:
                 self.state.workers.pop(hostname, None)
                 self.on_node_lost(worker)
+        if not self.state.workers:
+            self._cancel_timer()  # nobody to lose: an idle worker alone is to be left asleep
 
     # -- the step
 
@@ -246,7 +248,8 @@ class Gossip(bootsteps.ConsumerStep):
 
     def get_consumers(self, channel: Any) -> list[Any]:
         """Return the consumer of the workers' events."""
-        self.register_timer()
+        if self.state.workers:
+            self.register_timer()
         receiver = self.Receiver(channel, routing_key="worker.#", queue_ttl=self.heartbeat_interval)
         return [
             Consumer(
@@ -275,6 +278,8 @@ class Gossip(bootsteps.ConsumerStep):
             else:
                 _, event = prepare(message.payload)
                 self.update_state(event)
+                if self._tref is None:
+                    self.register_timer()
         except (DecodeError, ContentDisallowed, TypeError, KeyError) as exc:
             # Whatever others send, this worker's tasks go on.
             logger.error("Could not decode event: %r", exc)
