@@ -9,6 +9,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -124,17 +126,76 @@ def test_the_sqlite_file_is_deleted_while_a_worker_runs(sqlite_project):
             path.unlink()
         time.sleep(1.5)
         assert_it_says_so_and_stays_calm(worker)
-        # A client makes the file anew; the worker finds it.
-        code = "import proj; proj.late.delay(1, 0)"
-        sent = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=project.directory,
-            env=project.env,
-            capture_output=True,
-            text=True,
-        )
-        assert sent.returncode == 0, sent.stderr
+        send_from_another_process(project)
         wait_until(lambda: ended(project) == [0, 1], 20, worker.log[-3000:])
+
+
+def send_from_another_process(project) -> None:
+    """Send task 1; makes the file anew if it is gone."""
+    code = "import proj; proj.late.delay(1, 0)"
+    sent = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project.directory,
+        env=project.env,
+        capture_output=True,
+        text=True,
+    )
+    assert sent.returncode == 0, sent.stderr
+
+
+def test_the_sqlite_file_is_damaged_while_a_worker_runs(sqlite_project):
+    project, directory = sqlite_project
+    with project.worker("-c", "1") as worker:
+        project.proj.late.delay(0, 0)
+        wait_until(lambda: ended(project) == [0])
+        for path in directory.glob("taskq.db*"):
+            if not path.name.endswith("-shm"):
+                path.write_bytes(os.urandom(path.stat().st_size))
+        project.proj.app.close()
+        worker.wait_for_log("is damaged or is not an SQLite database", 30)
+        time.sleep(1.5)
+        assert_it_says_so_and_stays_calm(worker)
+        for path in directory.glob("taskq.db*"):
+            path.unlink()
+        send_from_another_process(project)
+        wait_until(lambda: ended(project) == [0, 1], 30, worker.log[-3000:])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="strace is Linux's")
+def test_the_sqlite_file_cannot_be_written_for_a_while(sqlite_project):
+    """As when its file system is mounted read-only after an error of the disk."""
+    project, _ = sqlite_project
+    with project.worker("-c", "1") as worker:
+        project.proj.late.delay(0, 0)
+        wait_until(lambda: ended(project) == [0])
+        with refusing_writes(worker.pid, *worker.children()):
+            results = [project.proj.late.delay(number, 0) for number in range(1, 6)]
+            worker.wait_for_log("disk I/O error")
+            time.sleep(1.5)
+            assert_it_says_so_and_stays_calm(worker)
+            assert ended(project) == [0]
+        assert [result.get(timeout=30) for result in results] == list(range(1, 6))
+        assert ended(project) == list(range(6))
+
+
+@contextmanager
+def refusing_writes(*pids: int) -> Iterator[None]:
+    """Have what those processes write to the database fail, as on a file system without writing."""
+    attached = [part for pid in pids for part in ("-p", str(pid))]
+    inject = ["-e", "trace=pwrite64", "-e", "inject=pwrite64:error=EROFS"]
+    strace = subprocess.Popen(
+        ["strace", "-f", "-o", "/dev/null", *inject, *attached],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert strace.stderr is not None
+    for _ in pids:
+        assert "attached" in strace.stderr.readline()
+    try:
+        yield
+    finally:
+        strace.terminate()
+        strace.communicate()
 
 
 @pytest.mark.skipif(not LONG, reason="the deleted file shows it too; TASKQ_CHAOS=long runs both")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from taskq.utils.log import get_logger
@@ -13,6 +14,10 @@ logger = get_logger("celery.worker.consumer")
 CONNECTION_ERROR = "consumer: Cannot connect to %s: %s.\n%s\n"
 CONNECTION_RETRY_STEP = "Trying again {when}... ({retries}/{max_retries})"
 CONNECTION_FAILOVER = "Will retry using next failover."
+#: Seconds between two attempts at most, where a connection comes about and is of no use.
+LONGEST_PAUSE = 8.0
+#: Seconds between two looks whether the worker was told to stop meanwhile.
+SHUTDOWN_CHECK = 0.1
 NO_BROKER_HINT = (
     "No broker is configured, so RabbitMQ on this machine was tried. To run without any server "
     "set broker_url = 'sqlite:///taskq.db' (and result_backend to the same)."
@@ -27,6 +32,8 @@ class Connecting:
     amqheartbeat: float | None
     first_connection_attempt = True
     broker_connection_retry_attempt = 0
+    #: How often the connection broke, or none came about, since consuming last began.
+    failed_attempts = 0
 
     def connect(self) -> Any:
         """Return a connection that is established, and known to the event loop."""
@@ -73,3 +80,16 @@ class Connecting:
         conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
         self.first_connection_attempt = False
         return conn
+
+    def pause_after_failure(self) -> None:
+        """Wait before the next attempt: not at all after the first failure, then ever longer.
+
+        A server that is not there is waited for by `ensure_connected`; this is about one that is,
+        and where nothing can be done all the same.
+        """
+        if self.failed_attempts < 2:
+            return
+        until = time.monotonic() + min(2 ** (self.failed_attempts - 2), LONGEST_PAUSE)
+        while time.monotonic() < until:
+            state.maybe_shutdown()
+            time.sleep(SHUTDOWN_CHECK)

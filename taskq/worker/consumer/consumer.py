@@ -185,11 +185,13 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
                         self.on_connection_error_before_connected(exc)
                     self.on_close()
                     blueprint.restart(self)
+                    self.pause_after_failure()
 
     def on_connection_error_before_connected(self, exc: BaseException) -> None:
         """The first connection attempt of this round failed."""
         if not self.app.conf.broker_connection_retry:
             raise exc
+        self.failed_attempts += 1
         logger.error(
             CONNECTION_ERROR,
             self.app.connection_for_read().as_uri(),
@@ -199,7 +201,9 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """An established connection was lost."""
-        logger.warning(CONNECTION_RETRY, exc_info=True)
+        # Where it came from is worth telling once.
+        logger.warning("%s\n%r", CONNECTION_RETRY, exc, exc_info=not self.failed_attempts)
+        self.failed_attempts += 1
         if not self.app.conf.broker_connection_retry:
             raise exc
         try:
@@ -266,6 +270,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def on_ready(self) -> None:
         """Consuming has begun."""
+        self.failed_attempts = 0
         reduction.restore_gradually(self)
         callback, self.init_callback = self.init_callback, None
         if callback:
