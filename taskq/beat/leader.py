@@ -73,6 +73,8 @@ class Leadership:
         self._seen: Holder | None = None
         self._seen_at = 0.0
         self._seen_alive = False
+        #: Since when this beat has been watching whoever leads.
+        self._watching: datetime | None = None
         self._store_failed = False
 
     @property
@@ -125,6 +127,7 @@ class Leadership:
 
     def _watch(self) -> None:
         """Take the lease if nobody holds it, or its holder has shown no life for too long."""
+        self._watching = self._watching or self._scheduler.app.now()
         holder = self._store.look()
         now = time.monotonic()
         if holder != self._seen:
@@ -149,10 +152,12 @@ class Leadership:
             # They are sent before anything else.
             runs |= {intent.entry: intent.run for intent in left}
         died = bool(predecessor.owner) and self._seen_alive
-        missing = self._scheduler.adopt(runs, self, recover=died)
+        missing = self._scheduler.adopt(
+            runs, self, since=None if self._seen_alive else self._watching
+        )
         store.seed(missing)
         self._fence, self._renewed = fence, time.monotonic()
-        self._seen_alive = False
+        self._seen_alive, self._watching = False, None
         logger.info("beat: leading as %s%s.", self.owner, " after another beat died" * died)
 
     def send(self, entry: Any, next_entry: Any, producer: Any, apply_entry: Any) -> None:

@@ -22,18 +22,21 @@ class Heir(EntryHeap):
 
     #: Where runs are written down for other beats, while this one leads.
     ledger: Any = None
-    #: Times missed before this one are all sent: they fell between the death of another leader
-    #: and this beat's taking over.
+    #: Times missed between these are all sent: another beat led, or this one stood by.
+    _recover_since: datetime | None = None
     _recover_until: datetime | None = None
     _holds: Holds
     #: The producer to send with; of `taskq.beat.scheduler.link`.
     producer: Any
 
-    def adopt(self, runs: Mapping[str, Run], ledger: Any, *, recover: bool) -> dict[str, Run]:
+    def adopt(
+        self, runs: Mapping[str, Run], ledger: Any, *, since: datetime | None
+    ) -> dict[str, Run]:
         """Go on where another beat stopped; from now on runs are written down in a ledger.
 
         - runs: last runs by entry.
-        - recover: the other one died: send all times that were missed since.
+        - since: when beats were at work, all the time until now: what was missed is sent. None if
+          they were since the last runs.
 
         Returns the last runs of entries that are not in `runs`.
         """
@@ -47,8 +50,8 @@ class Heir(EntryHeap):
             elif run.last_run_at > last or not entry.total_run_count:
                 entry.last_run_at, entry.total_run_count = run.last_run_at, run.total_run_count
                 self._holds.remember(entry, run.task_id)
-        self._forgive = not recover
-        self._recover_until = self.app.now() if recover else None
+        self._forgive = since is not None
+        self._recover_since, self._recover_until = since, self.app.now()
         self._heap = None
         return missing
 
@@ -78,11 +81,16 @@ class Heir(EntryHeap):
             return False
         if entry.policies.catch_up == "all":
             return True
-        return (
-            self._recover_until is not None
-            and maybe_make_aware(entry.last_run_at) < self._recover_until
-            and entry.due_time() < self._recover_until
-        )
+        until = self._recover_until
+        if until is None or maybe_make_aware(entry.last_run_at) >= until:
+            return False
+        return bool(entry.due_time() < until and self._was_awaited(entry))
+
+    def _was_awaited(self, entry: ScheduleEntry) -> bool:
+        """Return whether a beat was at work when an entry became due, before this one led."""
+        if self._recover_until is None:
+            return False
+        return self._recover_since is None or entry.due_time() >= self._recover_since
 
 
 @contextmanager

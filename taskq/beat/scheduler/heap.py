@@ -54,11 +54,15 @@ class EntryHeap(ScheduleKeeper):
         forgive, self._forgive = self._forgive, False
         for entry in list(self.schedule.values()):
             believable(entry)
-            if forgive and isinstance(entry, ScheduleEntry):
+            if forgive and isinstance(entry, ScheduleEntry) and not self._was_awaited(entry):
                 entry.forgive_downtime()
             heap.append(event_t(*self._place(entry)))
         heapify(heap)
         self._heap = heap
+
+    def _was_awaited(self, entry: ScheduleEntry) -> bool:
+        """Return whether a beat was at work when an entry became due; of `Heir`."""
+        raise NotImplementedError
 
     def _place(self, entry: Any) -> tuple[float, int, Any]:
         priority = entry.options.get("priority", 5) if entry.options else 5

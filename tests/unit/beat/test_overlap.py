@@ -123,7 +123,7 @@ def test_what_another_leader_sent_is_still_running(new_app: NewApp) -> None:
     run = Run.from_text(first.run_of(first.schedule["n"]).to_text())
     assert run.task_id == message.headers["id"]
     heir = Scheduler(app)
-    heir.adopt({"n": run}, None, recover=False)
+    heir.adopt({"n": run}, None, since=app.now())
     due_again(heir)
     assert not sent(app)
     finish(app, message)
