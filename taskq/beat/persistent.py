@@ -35,6 +35,9 @@ class PersistentScheduler(Scheduler):
     Which entries there are is up to the settings; those that are in both go on from their last
     run. A file that cannot be read is set aside, and a new one begun.
 
+    Where one of several beats leads, the last runs are in its lease, and beats may have one file:
+    it is closed again once it was read, and the leader writes it.
+
     Parameters:
         schedule_filename: path of the file; the database may append a suffix.
         args, kwargs: see `Scheduler`.
@@ -62,6 +65,8 @@ class PersistentScheduler(Scheduler):
         for name, task_id in self._read_unfinished().items():
             if name in self.data:
                 self._holds.remember(self.data[name], task_id)
+        if self._is_one_of_several:
+            self._forget_store()
         self.sync()
         logger.debug("Current schedule:\n%s", "\n".join(map(repr, self.data.values())))
 
@@ -124,10 +129,22 @@ class PersistentScheduler(Scheduler):
         except Exception as exc:
             logger.debug("beat: closing the schedule file failed: %r", exc)
 
+    @property
+    def _is_one_of_several(self) -> bool:
+        return bool(self.app.conf.beat_leader_lease)
+
     def sync(self) -> None:
         """Write the schedule to the file."""
-        if self._store is None:
-            return
+        if self._store is None and self.ledger is not None and self.ledger.leads:
+            self._store = self._open_schedule()
+            try:
+                self._write()
+            finally:
+                self._forget_store()
+        elif self._store is not None:
+            self._write()
+
+    def _write(self) -> None:
         # Plain dicts and lists: Celery reads this too.
         self._store["entries"] = dict(self.data)
         self._store["__version__"] = __version__

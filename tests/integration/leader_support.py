@@ -11,12 +11,12 @@ from tests.integration.project import Project, Worker, wait_until
 
 
 def beats(project: Project) -> Callable[[], Worker]:
-    """Return a function that starts one more beat."""
+    """Return a function that starts one more beat. They have one schedule file."""
     count = iter(range(1000))
 
     def start() -> Worker:
         name = f"beat{next(count)}"
-        return start_beat(project, "-s", name, name=name)
+        return start_beat(project, name=name)
 
     return start
 
