@@ -11,16 +11,44 @@ import time
 from datetime import timedelta
 from typing import Any
 
+from taskq.backends.disabled import DisabledBackend
+from taskq.exceptions import ImproperlyConfigured
 from taskq.result import GroupResult
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
 
-__all__ = ("Holds",)
+__all__ = ("Holds", "require_results")
 
 logger = get_logger("celery.beat")
 
 #: Seconds between two looks at a run that the next one waits for.
 POLL_INTERVAL = 0.5
+
+E_NO_RESULTS = (
+    "Periodic task {entry!r}: overlap={overlap!r} needs results, which tell whether the last run "
+    "has finished, and {reason}."
+)
+
+
+def require_results(app: Any, entry: Any) -> None:
+    """Raise ImproperlyConfigured for an entry that would wait for a result which never comes."""
+    if not _cares(entry):
+        return
+    backend, task = app.backend, app.tasks.get(entry.task)
+    ignored = (entry.options or {}).get("ignore_result", getattr(task, "ignore_result", False))
+    if isinstance(backend, DisabledBackend):
+        reason = "no result_backend is set"
+    elif not type(backend).persistent:
+        reason = f"those of {backend.as_uri()} are for the caller only: set another result_backend"
+    elif ignored:
+        reason = (
+            f"those of {entry.task} are ignored: set ignore_result=False for the task or the entry"
+        )
+    else:
+        return
+    raise ImproperlyConfigured(
+        E_NO_RESULTS.format(entry=entry.name, overlap=entry.policies.overlap, reason=reason)
+    )
 
 
 class Holds:

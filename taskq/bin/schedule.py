@@ -147,17 +147,32 @@ def add(
     options = {"queue": queue, "expires": expires}
     try:
         when = every or _schedule(given[0], whens[given[0]], start, timezone)
-        _store(ctx).add(
-            name,
-            task=task,
-            schedule=when,
-            args=args,
-            kwargs=kwargs,
-            options={key: value for key, value in options.items() if value is not None},
+        entry = {
+            "task": task,
+            "schedule": when,
+            "args": args,
+            "kwargs": kwargs,
+            "options": {key: value for key, value in options.items() if value is not None},
             **{key: policies[key] for key in ("overlap", "catch_up", "jitter") if policies[key]},
-        )
+        }
+        _check_results(ctx, name, entry)
+        _store(ctx).add(name, **entry)
     except (TypeError, ValueError, LookupError) as exc:
         raise click.UsageError(f"{name}: {exc}") from exc
+
+
+def _check_results(ctx: click.Context, name: str, entry: dict[str, Any]) -> None:
+    """Refuse an entry that would wait for results which nobody stores."""
+    from taskq.beat import ScheduleEntry
+    from taskq.beat.holds import require_results
+    from taskq.exceptions import ImproperlyConfigured
+
+    app = ctx.obj.app
+    app.loader.import_default_modules()
+    try:
+        require_results(app, ScheduleEntry(name=name, app=app, **entry))
+    except ImproperlyConfigured as exc:
+        raise CommandError(str(exc)) from exc
 
 
 def _schedule(kind: str, value: Any, start: str | None, timezone: str | None) -> Any:

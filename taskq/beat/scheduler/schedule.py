@@ -8,6 +8,7 @@ from typing import Any
 
 from taskq.beat.entries import Entries
 from taskq.beat.entry import ScheduleEntry
+from taskq.beat.holds import require_results
 from taskq.schedules import crontab
 
 __all__ = ("ScheduleKeeper",)
@@ -82,6 +83,7 @@ class ScheduleKeeper:
             if entry.name != name:
                 entry = copy(entry)
                 entry.name = name
+            require_results(self.app, entry)
             if name in schedule:
                 if schedule[name] != entry:
                     self._heap = None

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy.exc import SQLAlchemyError
 
 from taskq.beat.entries import Entries
+from taskq.beat.holds import require_results
 from taskq.beat.scheduler import Scheduler
 from taskq.beat.stored.store import ScheduleStore, open_store
 from taskq.utils.log import get_logger
@@ -50,6 +51,7 @@ class DatabaseScheduler(Scheduler):
         store = self._store = open_store(self.app)
         wanted = {**self._defaults(), **self._configured()}
         for name, entry in wanted.items():
+            require_results(self.app, self._maybe_entry(name, entry))
             store.add(name, from_settings=True, **entry)
         for stored in store.entries():
             if stored.from_settings and stored.name not in wanted:
@@ -66,9 +68,10 @@ class DatabaseScheduler(Scheduler):
                 continue
             try:
                 entry = stored.entry(self.app, self.Entry)
+                require_results(self.app, entry)
             except Exception as exc:
                 # Written by another version, or by hand: the other entries go on.
-                logger.error("beat: periodic task %s cannot be read: %r", stored.name, exc)
+                logger.error("beat: periodic task %s cannot be used: %r", stored.name, exc)
                 continue
             known = self.data.get(stored.name)
             if known is not None and (

@@ -14,6 +14,7 @@ from taskq import TaskQ, group
 from taskq.beat import PersistentScheduler, Scheduler
 from taskq.beat.leases import Run
 from taskq.beat.stored import DatabaseScheduler
+from taskq.exceptions import ImproperlyConfigured
 from tests.unit.beat.beat_support import ago, sent, tick_all
 
 NewApp = Callable[..., TaskQ]
@@ -129,3 +130,31 @@ def test_what_another_leader_sent_is_still_running(new_app: NewApp) -> None:
     finish(app, message)
     due_again(heir)
     assert len(sent(app)) == 1
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue"])
+@pytest.mark.parametrize(
+    ("backend", "options", "reason"),
+    [
+        (None, {}, "no result_backend is set"),
+        ("rpc://", {}, "those of rpc:// are for the caller only"),
+        ("cache+memory://", {}, "those of quiet are ignored"),
+        ("cache+memory://", {"ignore_result": False}, None),
+    ],
+)
+def test_what_waits_for_results_that_never_come_is_refused(
+    overlap: str, backend: str | None, options: dict[str, Any], reason: str | None
+) -> None:
+    app = TaskQ("x", broker="memory://", backend=backend, set_as_current=False)
+
+    @app.task(name="quiet", ignore_result=True)
+    def quiet() -> None: ...
+
+    app.conf.beat_schedule = {
+        "n": {"task": "quiet", "schedule": 1, "overlap": overlap, "options": options}
+    }
+    if reason is None:
+        assert "n" in Scheduler(app).schedule
+        return
+    with pytest.raises(ImproperlyConfigured, match=f"'n': overlap='{overlap}' .*{reason}"):
+        Scheduler(app)
