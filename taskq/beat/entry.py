@@ -13,6 +13,7 @@ from kombu.utils.functional import reprcall
 
 from taskq._state import get_current_app
 from taskq.beat.policies import Policies
+from taskq.canvas import maybe_signature
 from taskq.schedules import maybe_schedule, schedule
 
 __all__ = ("BeatLazyFunc", "ScheduleEntry", "evaluate_args", "evaluate_kwargs")
@@ -56,12 +57,19 @@ def evaluate_kwargs(kwargs: Mapping[str, Any] | None) -> dict[str, Any]:
     return {key: _evaluated(value) for key, value in (kwargs or {}).items()}
 
 
+def _unpacked(sig: Mapping[str, Any], args: Any, kwargs: Any, options: Any) -> tuple[Any, ...]:
+    """Return name, arguments and options of a signature with more of them."""
+    whole: Any = maybe_signature(dict(sig)).clone(args or (), kwargs or {})
+    return whole.task, whole.args, whole.kwargs, {**whole.options, **(options or {})}
+
+
 class ScheduleEntry:
     """A periodic task.
 
     Parameters:
         name: unique among the entries.
-        task: name of the task.
+        task: name of the task, or the task, or a signature: then its arguments and options count,
+            those given here after and over them.
         last_run_at: when it was sent last, now if it never was.
         total_run_count: how often it was sent.
         schedule: a schedule, a timedelta, or seconds.
@@ -92,7 +100,7 @@ class ScheduleEntry:
     def __init__(
         self,
         name: str | None = None,
-        task: str | None = None,
+        task: Any = None,
         last_run_at: datetime | None = None,
         total_run_count: int | None = None,
         schedule: Any = None,
@@ -106,9 +114,11 @@ class ScheduleEntry:
         catch_up: str | None = None,
         jitter: float | None = None,
     ) -> None:
+        if isinstance(task, Mapping):
+            task, args, kwargs, options = _unpacked(task, args, kwargs, options)
         self.app = app
         self.name = name
-        self.task = task
+        self.task: str | None = getattr(task, "name", task)
         self.args = args
         self.kwargs = kwargs if kwargs else {}
         self.options = options if options else {}

@@ -6,7 +6,7 @@ No clocks are compared: who holds it counts up, and who wants it sees that the c
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -14,8 +14,11 @@ from typing import Any
 from kombu.utils.json import dumps, loads
 
 from taskq.app.drafts import Draft
+from taskq.utils.log import get_logger
 
 __all__ = ("BrokerLease", "Fenced", "Holder", "Intent", "Lease", "OutboxLease", "Run")
+
+logger = get_logger("celery.beat")
 
 #: Seconds for which it is remembered which runs may have been sent twice, and which of their
 #: messages were taken: longer than any of them waits in a queue, or a leader sleeps.
@@ -95,8 +98,19 @@ class Intent:
         return text
 
     @classmethod
-    def from_text(cls, text: str) -> Intent:
-        """Return it from what `to_text` returned."""
+    def from_texts(cls, texts: Iterable[str]) -> list[Intent]:
+        """Return them from what `to_text` returned; those that cannot be read are told about."""
+        intents = []
+        for text in texts:
+            try:
+                intents.append(cls._from_text(text))
+            except Exception as exc:
+                # Of another version, perhaps. It must not keep everybody from leading.
+                logger.error("beat: a run that may be unsent cannot be read: %r: %s", exc, text)
+        return intents
+
+    @classmethod
+    def _from_text(cls, text: str) -> Intent:
         fields = loads(text)
         drafts = tuple(Draft(**draft) for draft in fields["messages"])
         return cls(fields["entry"], Run.from_text(fields["run"]), drafts)

@@ -145,7 +145,7 @@ class RedisOutboxLease(RedisLease, OutboxLease):
             raise Fenced
 
     def intents(self) -> Sequence[Intent]:
-        return [Intent.from_text(text) for text in self._all(self._outbox).values()]
+        return Intent.from_texts(self._all(self._outbox).values())
 
     def is_first(self, key: str, task_id: str, copy: str) -> bool:
         keys = (self._outbox, f"{self._prefix}twice.{key}", f"{self._prefix}first.{task_id}")

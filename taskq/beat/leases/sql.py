@@ -173,7 +173,7 @@ class SQLLease(OutboxLease):
         query = sa.select(OUTBOX.c.intent).where(OUTBOX.c.name == self._name, OUTBOX.c.is_open)
         with self._engine.connect() as connection:
             texts = connection.execute(query.order_by(OUTBOX.c.written)).scalars().all()
-        return [Intent.from_text(text) for text in texts]
+        return Intent.from_texts(texts)
 
     def is_first(self, key: str, task_id: str, copy: str) -> bool:
         with self._engine.connect() as connection:

@@ -128,7 +128,7 @@ class SQLiteOutboxLease(SQLiteLease, OutboxLease):
 
     def intents(self) -> Sequence[Intent]:
         rows = self._database.read(SQL["intents"], (self._name,))
-        return [Intent.from_text(text) for (text,) in rows]
+        return Intent.from_texts(text for (text,) in rows)
 
     def is_first(self, key: str, task_id: str, copy: str) -> bool:
         if not self._database.read(SQL["is_in_outbox"], (key,)):

@@ -116,3 +116,30 @@ def test_workflows_may_be_entries(app: TaskQ) -> None:
     tick_all(scheduler)
     first_arguments = sorted(message.payload[0][0] for message in sent(app))
     assert first_arguments == [1, 3, 4]
+
+
+def test_signatures_and_tasks_may_stand_in_the_settings(app: TaskQ) -> None:
+    task = add_task(app)
+    app.set_current()
+    app.conf.beat_schedule = {
+        "signature": {"task": task.s(1, k=2).set(priority=3), "schedule": 60},
+        "more": {"task": task.s(3), "schedule": 60, "args": (4,), "options": {"priority": 5}},
+        "fixed": {"task": task.si(5), "schedule": 60, "args": (6,)},
+        "task": {"task": task, "schedule": 60, "args": (7,)},
+        "group": {"task": group(task.s(8), task.s(9)), "schedule": 60},
+    }
+    scheduler = Scheduler(app)
+    for entry in scheduler.schedule.values():
+        entry.last_run_at = ago(hours=1)
+    assert scheduler.schedule["signature"].options == {"priority": 3}
+    assert scheduler.schedule["more"].options == {"priority": 5}
+    tick_all(scheduler)
+    calls = sorted(tuple(message.payload[:2]) for message in sent(app))
+    assert calls == [
+        ([1], {"k": 2}),
+        ([4, 3], {}),
+        ([5], {}),
+        ([7], {}),
+        ([8], {}),
+        ([9], {}),
+    ]
