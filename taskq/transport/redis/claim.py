@@ -510,6 +510,8 @@ class Claimer:
                     held[tag] = None
                 number += 1
                 self.undelivered.append((next(arrived), tag, entry.queue))
+        if held and self.lease is not None:
+            self.lease.keeper.on_held()
 
     # -- breaks ------------------------------------------------------------------------
 

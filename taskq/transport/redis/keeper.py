@@ -24,9 +24,11 @@ if TYPE_CHECKING:
 
 logger = get_logger(__name__)
 
-#: Heartbeats per lease, of an owner that holds messages and of one that has nothing to lose. Others
-#: are missed by both in the same time: what is left of a lease after `SILENCE`.
-BEATS, IDLE_BEATS = 5, 4.2
+#: Heartbeats per lease.
+BEATS = 5
+#: Part of the time that an owner may be silent which one that holds nothing lets pass: an idle worker
+#: is to be left asleep. It looks after others no later for that, as it knows when they can be dead.
+REST = 0.6
 #: Part of the lease that an owner may be silent. The rest of it is for noticing and restoring.
 SILENCE = 0.75
 #: Seconds between two tries to reach a server that does not answer.
@@ -70,18 +72,19 @@ class Keeper:
         self._judge_after = 0.0
         self._swept = 0.0
         self._unpark_at = _NEVER
+        #: Monotonic time at which another owner can be dead at the earliest.
+        self._judge_at = 0.0
+        #: Seconds until the next heartbeat, when the thread sleeps.
+        self._pause = self.interval
+        #: Whether that is longer than for an owner that holds messages.
+        self._resting = False
+        #: Whether any messages came since the last heartbeat.
+        self._busy = False
 
     @property
     def interval(self) -> float:
         """Seconds between two heartbeats."""
         return min(self._options.seconds / BEATS, self._options.visibility_timeout / 4)
-
-    @property
-    def pause(self) -> float:
-        """Seconds until the next heartbeat; a longer one wakes an idle worker less often."""
-        lease = self._lease
-        idle = lease.attached and not (lease.held or lease.orphans)
-        return self.interval * (BEATS / IDLE_BEATS if idle else 1)
 
     @property
     def silence(self) -> float:
@@ -128,6 +131,13 @@ class Keeper:
         """Have the thread look at what there is to do now."""
         self._wakeup.set()
 
+    def on_held(self) -> None:
+        """Messages are held now: beat as often as that needs."""
+        self._busy = True
+        if self._resting:
+            self._resting = False
+            self._wakeup.set()
+
     def wake_by(self, due: float) -> None:
         """Have the thread look at parked messages at this monotonic time at the latest."""
         if due < self._unpark_at:
@@ -166,13 +176,13 @@ class Keeper:
     # -- the thread -----------------------------------------------------------------
 
     def _run(self) -> None:
-        pause = self.interval
         while True:
-            self._wakeup.wait(max(0.0, min(pause, self._unpark_at - time.monotonic())))
+            self._wakeup.wait(max(0.0, min(self._pause, self._unpark_at - time.monotonic())))
             self._wakeup.clear()
             if self.stopped:
                 break
-            pause = self._turn()
+            self._pause = self._turn()
+            self._resting = self._pause > self.interval
             lease = self._lease
             if not lease.attached and not lease.needed and detached.retire(lease):
                 self._try_to_sign_off()
@@ -194,7 +204,14 @@ class Keeper:
         except Exception:
             logger.exception("Error in the heartbeat of %s", self._lease.owner)
             self.wire.close()
-        return self.pause
+        return self._time_to_rest()
+
+    def _time_to_rest(self) -> float:
+        lease, interval = self._lease, self.interval
+        busy, self._busy = self._busy, False
+        if busy or not lease.attached or lease.held or lease.orphans:
+            return interval
+        return max(interval, min(self.silence * REST, self._judge_at - time.monotonic()))
 
     def _maintain(self, wire: Wire) -> None:
         lease = self._lease
@@ -219,14 +236,15 @@ class Keeper:
     def _beat(self, wire: Wire, *, judge: bool) -> None:
         """Tell the server that we are alive; do the housekeeping it says is ours."""
         lease, now = self._lease, time.monotonic()
-        if self.confirmed and now - self.confirmed > 2 * self.interval:
+        if self.confirmed and now - self.confirmed > self._pause + self.interval:
             # Suspended or cut off: what looks like silence of others may be our own deafness.
             self._judge_after = max(self._judge_after, now + self.silence)
         silence = self.silence if judge and now >= self._judge_after else 0
         owner = lease.owner
+        self._judge_at = 0.0
         tags = [*lease.held.copy(), *lease.orphans.copy()]
         for start in range(0, max(1, len(tags)), TAG_BATCH):
-            alive, until_due, *dead_owners = self._send_beat(
+            alive, until_due, until_judged, *dead_owners = self._send_beat(
                 wire, owner, silence if start == 0 else 0, tags[start : start + TAG_BATCH]
             )
             if not alive:
@@ -237,6 +255,8 @@ class Keeper:
             if lease.clock is not None:
                 lease.clock.renewed(self.silence, since=now)
             self._unpark_at = time.monotonic() + until_due / 1000 if until_due >= 0 else _NEVER
+            if silence and start == 0:
+                self._judge_at = now + until_judged / 1000 if until_judged >= 0 else _NEVER
             for dead in dead_owners:
                 self._recover(wire, dead.decode())
 

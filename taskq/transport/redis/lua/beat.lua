@@ -8,13 +8,14 @@
 --       prefix of fences, seconds a fence is kept, most messages to unpark,
 --       then the tags whose index score is to be renewed.
 -- Returns: {alive, milliseconds until the next parked message is due or -1,
+--           milliseconds until an owner that is known now can be dead or -1 if there is none,
 --           dead owner whose messages the caller is to recover, ...}
 -- Heartbeats and due times are on the server's clock.
 redis.call('ZREM', KEYS[1], '')  -- a first write that is allowed when the memory is full
 local owner, silence, index = ARGV[1], tonumber(ARGV[2]), KEYS[4]
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
-local reply = {1, -1}
+local reply = {1, -1, -1}
 
 if redis.call('EXISTS', KEYS[3]) == 1 then
     reply[1] = 0
@@ -36,6 +37,13 @@ if silence > 0 then
     for _, dead in ipairs(unfinished) do
         redis.call('ZADD', KEYS[2], string.format('%.6f', now), dead)
         reply[#reply + 1] = dead
+    end
+    for _, other in ipairs(redis.call('ZRANGE', KEYS[1], 0, 1)) do
+        if other ~= owner then
+            local silent_at = redis.call('ZSCORE', KEYS[1], other) + silence
+            reply[3] = math.max(0, math.ceil((silent_at - now) * 1000))
+            break
+        end
     end
 end
 
