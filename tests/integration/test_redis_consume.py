@@ -312,6 +312,17 @@ def test_many_queues(redis_url, connection):
         receiver.receive(201)
 
 
+def test_many_queues_with_many_messages_get_their_turn(redis_url, connection):
+    queues = [f"q{number}" for number in range(60)]
+    for queue in queues:
+        send(connection, queue, *[queue] * 5)
+        send(connection, queue, "later", priority=9)
+    with receiving(redis_url, *queues, prefetch=1, ack=True) as receiver:
+        bodies = receiver.receive(360)
+        assert set(bodies[:60]) == set(queues)
+        assert bodies.index("later") == 300  # urgent ones of all queues come first
+
+
 def test_emptied_server_does_not_stop_the_wake_up_calls(redis_url, client):
     with receiving(redis_url, "q", ack=True) as receiver, Connection(redis_url) as other:
         receiver.turn(10)

@@ -27,6 +27,10 @@ from taskq.transport.redis.wire import Wire, readable
 
 logger = get_logger(__name__)
 
+#: Most lists that a claim looks at when the one before found as many messages as it wanted: the
+#: first few of hundreds will do.
+LISTS_OF_PLENTY = 16
+
 #: Messages claimed at once when the prefetch count is unlimited, and at most.
 UNLIMITED_BATCH, LARGEST_BATCH = 100, 500
 #: Seconds between two attempts to go on after the connection broke, without telling anybody.
@@ -419,7 +423,11 @@ class Claimer:
             self.connect()
         selection = NO_LISTS
         if wanted:
-            selection = self.consumers.select(self.wakeup.dirty, self._channel._queue_cycle)
+            selection = self.consumers.select(
+                self.wakeup.dirty,
+                self._channel._queue_cycle,
+                LISTS_OF_PLENTY if self.wakeup.plenty else None,
+            )
         self._send(calls.claim(self.lease, self._places, selection, wanted))
 
     def _send_parks(self, lease: Lease) -> None:
@@ -496,7 +504,8 @@ class Claimer:
 
         - counts: how many lists were found empty, then how many messages each list gave.
         """
-        self.wakeup.on_claimed([entry.name for entry in call.lists[: counts[0]]], len(payloads))
+        empty = [entry.name for entry in call.lists[: counts[0]]]
+        self.wakeup.on_claimed(empty, len(payloads), plenty=len(payloads) == call.wanted > 0)
         held = self.lease.held if self.lease is not None else {}
         arrived, number = iter(payloads), call.first
         for entry, count in zip(call.lists, counts[1:], strict=False):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from taskq.transport.redis.keys import ListNames
@@ -145,19 +146,21 @@ class Consumers:
             QueueList(self._names.of_step(queue, step), queue, ending) for step in self._names.steps
         ]
 
-    def select(self, dirty: Collection[str], cycle: Any) -> Selection:
+    def select(self, dirty: Collection[str], cycle: Any, most: int | None = None) -> Selection:
         """Return the lists to look at, the most preferred first.
 
         - dirty: names of the lists that may have messages.
         - cycle: kombu's order of the queues; priorities come before it.
+        - most: no more lists than this; None for all.
         """
         queues = cycle.consume(len(self._consumers)) if len(self._consumers) > 1 else self.queues
-        lists = [
+        in_order = (
             entry
-            for step in zip(*(self._lists[queue] for queue in queues), strict=True)
-            for entry in step
-            if entry.name in dirty
-        ]
+            for step in range(len(self._names.steps))
+            for queue in queues
+            if (entry := self._lists[queue][step]).name in dirty
+        )
+        lists = list(islice(in_order, len(dirty) if most is None else min(most, len(dirty))))
         names = tuple(entry.name for entry in lists)
         selection = self._selections.get(names)
         if selection is None:

@@ -26,8 +26,9 @@ logger = get_logger(__name__)
 
 #: Heartbeats per lease.
 BEATS = 5
-#: Part of the time that an owner may be silent which one that holds nothing lets pass: an idle worker
-#: is to be left asleep. It looks after others no later for that, as it knows when they can be dead.
+#: Part of the time that an owner may be silent which one that holds nothing lets pass: an idle
+#: worker is to be left asleep. It looks after others no later for that, as it knows when they can
+#: be dead.
 REST = 0.6
 #: Part of the lease that an owner may be silent. The rest of it is for noticing and restoring.
 SILENCE = 0.75

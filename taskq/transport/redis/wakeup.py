@@ -39,11 +39,13 @@ class Wakeup:
     Attributes:
         tracking: the server tells of changes.
         dirty: names of the lists that may have messages.
+        plenty: the last claim found as many messages as it wanted.
     """
 
     def __init__(self) -> None:
         self.tracking = False
         self.dirty: set[str] = set()
+        self.plenty = False
         self._watched: frozenset[str] = frozenset()
         self._urgent: frozenset[str] = frozenset()
         self._next_look = 0.0
@@ -117,8 +119,12 @@ class Wakeup:
             names = {name.decode(errors="replace") for name in message[1]}
             self.dirty |= self._watched & names
 
-    def on_claimed(self, empty: Iterable[str], found: int) -> None:
-        """Take in what a claim has found: lists that are empty now, and a number of messages."""
+    def on_claimed(self, empty: Iterable[str], found: int, *, plenty: bool = False) -> None:
+        """Take in what a claim has found: lists that are empty now, and a number of messages.
+
+        - plenty: as many as it wanted.
+        """
+        self.plenty = plenty
         self.dirty.difference_update(empty)
         now = time.monotonic()
         if found:
