@@ -6,7 +6,8 @@
     python -m tests.benchmarks --peers               # and dramatiq, huey, taskiq, saq, arq, rq
 
 Starts a Redis server of its own; RabbitMQ must run (`BENCH_AMQP`). Every figure is the median of
-the rounds, in which the packages take turns.
+the rounds, in which the packages take turns; a round in which something fails is told on stderr
+and left out.
 """
 
 from __future__ import annotations
@@ -17,46 +18,56 @@ import signal
 import statistics
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from tests import services
 from tests.benchmarks import peers, report
 from tests.benchmarks.catalogue import Brokers, measurements
-from tests.benchmarks.rows import Figures, Measurement
+from tests.benchmarks.rows import Measurement
 
 #: Package -> figure -> one value for each round.
 Rounds = dict[str, dict[str, list[float]]]
+#: Rounds in which a package may fail before a measurement goes on without it.
+FAILURES = 2
 
 
-def run(measurement: Measurement, rounds: int) -> dict[str, Figures]:
-    """Return the medians of a measurement, by package."""
+def run(measurement: Measurement, rounds: int) -> Rounds:
+    """Return the figures of all rounds of a measurement, by package.
+
+    Who fails twice is not tried again, which may take minutes each time.
+    """
     taken: Rounds = {package: {} for package in measurement.packages}
+    failures = Counter[str]()
     for _ in range(min(rounds, measurement.rounds or rounds)):
         for package in measurement.packages:
-            for figure, value in measurement.measure(package).items():
+            if failures[package] == FAILURES:
+                continue
+            try:
+                figures = measurement.measure(package)
+            except Exception as exc:
+                failures[package] += 1
+                print(f"{measurement.name}, {package}: {exc!r}", file=sys.stderr, flush=True)
+                continue
+            for figure, value in figures.items():
                 taken[package].setdefault(figure, []).append(value)
-    return {
-        package: {figure: statistics.median(values) for figure, values in figures.items()}
-        for package, figures in taken.items()
-    }
+    return taken
 
 
 def run_all(chosen: Iterable[Measurement], rounds: int) -> Iterator[report.Line]:
     """Measure, and yield each line when it is there."""
     for measurement in chosen:
-        try:
-            medians = run(measurement, rounds)
-        except Exception as exc:
-            print(f"{measurement.name}: {exc!r}", file=sys.stderr, flush=True)
-            medians = {}
+        taken = run(measurement, rounds)
         for row in measurement.rows:
-            figures = {
-                package: medians[package][row.figure]
-                for package in measurement.packages
-                if row.figure in medians.get(package, ())
+            values = {
+                package: figures[row.figure]
+                for package, figures in taken.items()
+                if row.figure in figures
             }
-            yield report.Line(row, figures, min(rounds, measurement.rounds or rounds))
+            medians = {package: statistics.median(each) for package, each in values.items()}
+            yield report.Line(row, medians, min(map(len, values.values()), default=rounds))
 
 
 def main() -> None:
@@ -71,10 +82,12 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     amqp = os.environ.get("BENCH_AMQP", services.AMQP_URL)
     started = time.monotonic()
-    for redis in services.redis():
+    with ExitStack() as stack:
+        redis = stack.enter_context(contextmanager(services.redis)())
         every = measurements(Brokers(redis, amqp))
-        if options.peers:
-            every += peers.measurements(redis)
+        folder = stack.enter_context(peers.installed()) if options.peers else None
+        if folder is not None:
+            every += peers.measurements(redis, folder)
         names = options.only.split(",") if options.only else [each.name for each in every]
         unknown = set(names) - {each.name for each in every}
         if unknown or options.list:
@@ -86,7 +99,7 @@ def main() -> None:
             print(line.text(), flush=True)
             if options.write:
                 # Line by line: what is measured is not lost when the run is interrupted.
-                report.write(options.write, lines, rounds=options.rounds)
+                report.write(options.write, lines, rounds=options.rounds, peers=folder)
     minutes = (time.monotonic() - started) / 60
     print(f"{minutes:.1f} minutes, median of {options.rounds}")
 

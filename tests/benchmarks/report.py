@@ -8,7 +8,7 @@ import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from os import cpu_count
 from pathlib import Path
 
@@ -82,8 +82,11 @@ def _figure(value: float | None) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def markdown(lines: Sequence[Line], rounds: int) -> str:
-    """Return the tables with what they were measured on."""
+def markdown(lines: Sequence[Line], rounds: int, peers: Path | None = None) -> str:
+    """Return the tables with what they were measured on.
+
+    - peers: where the other task queues are installed.
+    """
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     head = ("what", "unit", "taskq", "Celery", "ratio", "goal", "reached")
     rows = []
@@ -103,16 +106,20 @@ def markdown(lines: Sequence[Line], rounds: int) -> str:
         parts.append(f"[^fewer]: Medians of {' or '.join(map(str, fewer))} rounds.")
     compared = [line for line in lines if line.has_peers]
     if compared:
-        parts.append(_peers(compared))
+        parts.append(_peers(compared, peers))
     return "\n\n".join(parts) + "\n"
 
 
-def _peers(lines: Sequence[Line]) -> str:
+def _peers(lines: Sequence[Line], folder: Path | None) -> str:
     """Return the table of all task queues."""
     packages = list(dict.fromkeys(package for line in lines for package in line.figures))
     head = ("package", "version", *(f"{line.row.what}, {line.row.unit}" for line in lines))
     rows = [
-        (package, _version(package), *(_figure(line.figures.get(package)) for line in lines))
+        (
+            package,
+            _version(package, folder),
+            *(_figure(line.figures.get(package)) for line in lines),
+        )
         for package in packages
     ]
     return _table(head, rows)
@@ -123,12 +130,12 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
-def write(path: Path, lines: Sequence[Line], *, rounds: int) -> None:
+def write(path: Path, lines: Sequence[Line], *, rounds: int, peers: Path | None = None) -> None:
     """Put the table between the two comments in a file. Raises ValueError when it has none."""
     text = path.read_text()
     if BEGIN not in text or END not in text:
         raise ValueError(f"{path} has no {BEGIN} … {END} to put the table between")
-    table = f"{BEGIN}\n{markdown(lines, rounds)}{END}"
+    table = f"{BEGIN}\n{markdown(lines, rounds, peers)}{END}"
     path.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: table, text, flags=re.DOTALL))
 
 
@@ -140,7 +147,10 @@ def redis_version() -> str:
     return text.partition("v=")[2].split()[0]
 
 
-def _version(name: str) -> str:
+def _version(name: str, folder: Path | None = None) -> str:
+    if folder is not None and (folder / name).exists():
+        for found in distributions(name=name, path=[str(folder / name)]):
+            return found.version
     try:
         return version(name)
     except PackageNotFoundError:

@@ -19,7 +19,7 @@ from tests.benchmarks.benchcpu import group_cpu
 
 HERE = Path(__file__).parent
 #: Seconds that anything may take.
-PATIENCE = 120.0
+PATIENCE = 60.0
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.benchmarks import report
+from tests.benchmarks.__main__ import run_all
 from tests.benchmarks.catalogue import Brokers, measurements
-from tests.benchmarks.rows import Row
+from tests.benchmarks.rows import Measurement, Row
 
 RATIO = Row("rate", "drain", "tasks/s", 10)
 
@@ -66,3 +67,20 @@ def test_table_goes_between_the_comments(tmp_path):
     page.write_text("nothing")
     with pytest.raises(ValueError, match="no <!-- table"):
         report.write(page, lines, rounds=5)
+
+
+def test_rounds_that_fail_are_left_out(capsys):
+    asked = []
+
+    def measure(package):
+        asked.append(package)
+        if package == "celery" or len(asked) == 3:
+            raise TimeoutError(f"{package} has not worked its queue off")
+        return {"rate": float(len(asked))}
+
+    (line,) = run_all([Measurement("drain", measure, (RATIO,))], 4)
+    # taskq's second round failed, and Celery was not tried a third time.
+    assert asked == ["taskq", "celery", "taskq", "celery", "taskq", "taskq"]
+    assert line.figures == {"taskq": 5.0}
+    assert line.rounds == 3
+    assert capsys.readouterr().err.count("has not worked its queue off") == 3
