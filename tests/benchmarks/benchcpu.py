@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
@@ -26,7 +26,12 @@ def group_cpu(group: int) -> float:
 
 def group_wakeups(group: int) -> int:
     """Return how often the threads of a process group have gone to sleep and been woken."""
-    return sum(_switches(task) for pid in group_pids(group) for task in _threads(pid))
+    return wakeups(group_pids(group))
+
+
+def wakeups(pids: Iterable[int]) -> int:
+    """Return how often the threads of some processes have gone to sleep and been woken."""
+    return sum(_switches(task) for pid in pids for task in _threads(pid))
 
 
 def group_pss(group: int) -> float:

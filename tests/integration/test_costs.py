@@ -14,7 +14,10 @@ import sys
 import pytest
 
 from taskq import group
+from taskq.transport.deliveries import Message, next_delivery
+from tests.benchmarks.benchcpu import wakeups
 from tests.integration.project import wait_until
+from tests.unit.transport.test_amqp_deliveries import Channel, frames
 
 #: Tasks of a measurement.
 COUNT = 1500
@@ -153,6 +156,20 @@ def test_delay_calls_few_functions(project):
     assert calls_of(lambda: project.proj.add.delay(1, 2)) <= 145
 
 
+@pytest.mark.parametrize("how", ["group", "starmap_async"])
+def test_each_call_of_a_bulk_calls_few_functions(project, how):
+    add = project.proj.add
+
+    def send(count):
+        if how == "group":
+            return group(add.s(number, 1) for number in range(count)).apply_async()
+        return add.starmap_async((number, 1) for number in range(count))
+
+    many, few = calls_of(lambda: send(600)), calls_of(lambda: send(100))
+    # 112 and 76 as this is written.
+    assert (many - few) / 500 <= {"group": 120, "starmap_async": 85}[how]
+
+
 def test_delay_leaves_nothing_behind(project):
     noop = project.proj.noop
     for _ in range(200):
@@ -182,6 +199,46 @@ def test_result_is_one_command_more(project, client, server):
     assert costs["publish"] < 1.1
     assert costs["reads"] < 1.5
     assert costs["received"] < 700
+
+
+def test_many_queues_cost_the_server_no_more(project, client, server):
+    """What a claim sends does not grow with the number of queues that have messages."""
+    queues = [f"{project.queue}-{number}" for number in range(100)]
+    app, noop = project.proj.app, project.proj.noop
+    with app.producer_pool.acquire(block=True) as producer, app.amqp.batch(producer):
+        for number in range(COUNT):
+            noop.apply_async(queue=queues[number % 100], producer=producer)
+    server.look()
+    with project.worker("-c", "2", "-Q", ",".join(queues)):
+        wait_until(lambda: not client.exists(*queues) and not client.hlen("unacked"), 60)
+        costs = server.look()
+    assert costs["received"] / COUNT < 500
+    assert costs["evalsha"] / COUNT < 0.5
+
+
+def test_delivery_of_rabbitmq_calls_few_functions():
+    data, channel = b"".join(frames()), Channel()
+    # 72 as this is written; py-amqp's own way is ten times that.
+    assert calls_of(lambda: Message.delivered(next_delivery(data, 0), channel)) <= 80
+
+
+def test_an_idle_worker_sleeps(project, client, server):
+    """It is woken for its own heartbeats, and hardly for anything else."""
+    with project.worker("-c", "2", "--heartbeat-interval", "1") as worker:
+        marker = publish(project, "noop", count=2)
+        wait_until(lambda: drained(project, client, marker), 60)
+        pids = [worker.pid, *worker.children()]
+
+        def beats():
+            return server.client.info("commandstats")["cmdstat_publish"]["calls"]
+
+        last = beats()
+        wait_until(lambda: beats() > last + 1, 60)  # what the tasks have left to do is done
+        first, before = beats(), wakeups(pids)
+        wait_until(lambda: beats() >= first + 6, 60)
+        woken = wakeups(pids) - before
+    # For each the timer, and the server's answer with the event itself; the lease's own.
+    assert woken <= 6 * 3
 
 
 def test_system_calls_per_task(project, client, tmp_path):
@@ -232,5 +289,15 @@ def test_importing_the_app_class_is_light():
         [sys.executable, "-c", code], check=True, stdout=subprocess.PIPE, text=True
     )
     loaded = set(done.stdout.split())
-    heavy = {"amqp", "billiard", "click", "kombu.serialization", "redis", "sqlite3", "asyncio"}
+    heavy = {
+        "amqp",
+        "dataclasses",
+        "socket",
+        "billiard",
+        "click",
+        "kombu.serialization",
+        "redis",
+        "sqlite3",
+        "asyncio",
+    }
     assert not heavy & loaded
