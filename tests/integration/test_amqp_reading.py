@@ -226,3 +226,21 @@ def test_the_end_of_a_process_waits_until_the_broker_has_read_everything(amqp_ur
     with Connection(amqp_url) as connection:
         declared = queue(connection.default_channel).queue_declare(passive=True)
         assert declared.message_count == 300
+
+
+@pytest.mark.parametrize("pool", ["prefork", "solo"])
+def test_task_sees_the_headers_of_its_message_in_both_places(
+    make_project, amqp_url, redis_url, pool
+):
+    code = """
+        @app.task(bind=True)
+        def show(self, x):
+            properties = self.request.properties
+            headers = properties["application_headers"]
+            return [headers["id"] == self.request.id, headers["task"], headers["argsrepr"],
+                    properties["content_type"], properties["delivery_mode"]]
+    """
+    project = make_project(code, broker=amqp_url, backend=redis_url)
+    with project.worker("-c", "1", "-P", pool):
+        seen = project.proj.show.delay(7).get(timeout=PATIENCE)
+    assert seen == [True, "proj.show", "(7,)", "application/json", 2]
