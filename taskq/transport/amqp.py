@@ -13,6 +13,7 @@ import logging
 import os
 import struct
 import threading
+import time
 import weakref
 from errno import EAGAIN, EINTR
 from socket import MSG_DONTWAIT
@@ -228,18 +229,20 @@ class Connection(pyamqp.Connection):
             else:
                 return
 
-    def close_at_exit(self) -> None:
+    def close_at_exit(self, patience: float) -> None:
         """Tell the broker that this is the end, and wait until it has read all that was sent.
 
         It throws away what it has not handled yet of a connection that just ends. Consumers are no
         longer there for what would arrive meanwhile.
+
+        - patience: seconds to wait.
         """
         if self.pid != os.getpid() or not self.connected:
             return
         if any(getattr(channel, "callbacks", None) for channel in self.channels.values()):
             return
         try:
-            self.sock.settimeout(LAST_WORDS)
+            self.sock.settimeout(max(patience, 0.1))
             self.close()
         except Exception as exc:
             logger.debug("Could not close a connection at the end of the process: %r", exc)
@@ -250,8 +253,9 @@ _opened: weakref.WeakSet[Connection] = weakref.WeakSet()
 
 @atexit.register
 def _close_all() -> None:
+    deadline = time.monotonic() + LAST_WORDS
     for connection in list(_opened):
-        connection.close_at_exit()
+        connection.close_at_exit(deadline - time.monotonic())
 
 
 class Transport(pyamqp.Transport):
