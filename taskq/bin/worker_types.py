@@ -82,6 +82,8 @@ class Autoscale(AnyParamType):
             self.fail(f"{value!r} is not max,min, such as 10,3", param, ctx)
         if len(numbers) > 2:
             self.fail(f"{value!r} has more than two numbers; write max,min", param, ctx)
+        if min(numbers) < 0:
+            self.fail(f"{value!r} has a negative number; write max,min, such as 10,3", param, ctx)
         return (max(numbers), min(numbers) if len(numbers) == 2 else 0)
 
 

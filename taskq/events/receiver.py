@@ -16,6 +16,7 @@ from kombu.mixins import ConsumerMixin
 from kombu.utils.uuid import uuid
 
 from taskq.app import app_or_default
+from taskq.events.checking import check_event
 from taskq.events.event import get_exchange
 from taskq.exceptions import ImproperlyConfigured
 from taskq.utils.log import get_logger
@@ -147,7 +148,10 @@ class EventReceiver(ConsumerMixin):
         """Return type and event of a message body.
 
         - localize: turn the sender's local time into this machine's.
+
+        Raises KeyError when it has no type, TypeError when a field is not what it should be.
         """
+        check_event(body)
         type_ = body["type"]
         if type_ == "task-sent":
             # Clients have no clock that workers adjust to.

@@ -5,7 +5,9 @@ Used by schedules, message building and the worker.
 
 from __future__ import annotations
 
+import math
 import time as _time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -165,19 +167,18 @@ def rate(r: str | float | None) -> float:
 
     A number is a rate per second already; None and 0 mean no limit.
 
-    Raises ValueError for text that is no rate.
+    Raises ValueError for text that is no rate, and for less than nothing.
     """
     if not r:
         return 0
+    value: float | None = r if not isinstance(r, str) else None
     if isinstance(r, str):
         operations, _, modifier = r.partition("/")
-        try:
-            return RATE_MODIFIER_MAP[modifier or "s"](float(operations)) or 0
-        except (KeyError, ValueError):
-            raise ValueError(
-                f"{r!r} is no rate limit: write a number and /s, /m or /h, such as '10/m'"
-            ) from None
-    return r or 0
+        with suppress(KeyError, ValueError):
+            value = RATE_MODIFIER_MAP[modifier or "s"](float(operations))
+    if value is None or not 0 <= value < math.inf:
+        raise ValueError(f"{r!r} is no rate limit: write a number and /s, /m or /h, such as '10/m'")
+    return value or 0
 
 
 def weekday(name: str) -> int:

@@ -5,17 +5,22 @@ from __future__ import annotations
 import os
 import resource
 import sys
+import time
 
 import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
 from taskq.exceptions import TimeoutError
-from tests.chaos.test_broker_restart import DurableRedis, durable_redis
+from tests.chaos.rabbit import durable_rabbit
+from tests.chaos.test_broker_restart import cpu_seconds, durable_redis
 from tests.chaos.test_kills import LONG
 from tests.integration.project import wait_until
 
-__all__ = ("durable_redis",)
+__all__ = ("durable_rabbit", "durable_redis")
+
+#: Restarts of the broker, if not the usual number.
+ROUNDS = int(os.environ.get("TASKQ_RESTARTS", 0))
 
 CODE = """
 @app.task(acks_late=True)
@@ -71,26 +76,44 @@ def test_connections_are_killed_again_and_again(make_project, redis_url):
         assert worker.process.poll() is None
 
 
-def test_the_broker_restarts_again_and_again(make_project, durable_redis: DurableRedis):
-    """Consuming resumes every time, control answers, and neither memory nor descriptors grow."""
-    url = durable_redis.url
-    project = make_project(CODE, broker=url, backend=url)
+@pytest.mark.parametrize("broker", ["redis", "rabbit"] if LONG or ROUNDS else ["redis"])
+@pytest.mark.timeout(3600 if LONG or ROUNDS else 120)
+def test_the_broker_restarts_again_and_again(make_project, request, durable_redis, broker):
+    """Consuming resumes every time, control answers, and neither memory nor descriptors grow.
+
+    ``TASKQ_CHAOS=long`` restarts Redis and RabbitMQ 100 times, ``TASKQ_RESTARTS=20`` 20 times.
+    """
+    server = durable_redis if broker == "redis" else request.getfixturevalue("durable_rabbit")
+    # What RabbitMQ has not confirmed it may not have written.
+    confirm = {"broker_transport_options": {"confirm_publish": True}} if broker == "rabbit" else {}
+    project = make_project(CODE, broker=server.url, backend=durable_redis.url, conf=confirm)
     add = project.proj.add
     with project.worker("-c", "2") as worker:
         assert add.delay(1, 1).get(timeout=20) == 2
         sizes = []
-        for round_ in range(100 if LONG else 3):
-            durable_redis.kill()
-            durable_redis.start()
+        for round_ in range(ROUNDS or (100 if LONG else 3)):
+            # Half of them while it works.
+            busy = [add.delay(round_, n) for n in range(50)] if round_ % 2 else []
+            server.kill()
+            used = cpu_seconds(worker.pid)
+            time.sleep(0.5)
+            assert cpu_seconds(worker.pid) - used < 0.4, "busy while the broker was away"
+            server.start()
             # Sent by a client of its own: what is meant is the worker.
             ran = project.run("-A", "proj", "call", "proj.add", "-a", f"[{round_}, 1]")
             result = project.proj.app.AsyncResult(ran.stdout.strip())
-            wait_until(lambda result=result: value_of(result) == round_ + 1, 60)
+            wait_until(lambda result=result: value_of(result) == round_ + 1, 60, worker.log[-3000:])
+            if broker == "rabbit":
+                assert [one.get(timeout=60) for one in busy] == [
+                    round_ + n for n in range(len(busy))
+                ]
             sizes.append((memory(worker.pid), descriptors(worker.pid)))
+            print(round_, *sizes[-1])
         stats = wait_until(lambda: stats_of(project), 30)
         assert stats["prefetch_count"] == 8
-        assert sizes[-1][0] - sizes[0][0] < 8_000
-        assert sizes[-1][1] <= sizes[0][1] + 2
+        first = sizes[min(4, len(sizes) - 2)]
+        assert sizes[-1][0] - first[0] < 8_000
+        assert sizes[-1][1] <= first[1] + 2
 
 
 def value_of(result):

@@ -17,6 +17,7 @@ from kombu import Consumer
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from taskq import bootsteps
+from taskq.events.checking import check_event
 from taskq.utils.functional import LRUCache
 from taskq.utils.log import get_logger
 from taskq.worker.consumer.mingle import Mingle
@@ -272,6 +273,7 @@ class Gossip(bootsteps.ConsumerStep):
         try:
             handler = self.event_handlers.get(routing_key)
             if handler is not None:
+                check_event(message.payload)
                 handler(message.payload)
             elif self._sender(message) == self.hostname:
                 self.clock.forward()
@@ -280,7 +282,7 @@ class Gossip(bootsteps.ConsumerStep):
                 self.update_state(event)
                 if self._tref is None:
                     self.register_timer()
-        except (DecodeError, ContentDisallowed, TypeError, KeyError) as exc:
+        except (DecodeError, ContentDisallowed, TypeError, ValueError, LookupError) as exc:
             # Whatever others send, this worker's tasks go on.
             logger.error("Could not decode event: %r", exc)
 
