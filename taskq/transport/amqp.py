@@ -167,7 +167,7 @@ class Channel(pyamqp.Channel):
 
     def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = "Lb") -> Any:
         """Acknowledge a message."""
-        transport = getattr(self.connection, "transport", None)
+        transport = getattr(self.connection, "open_transport", None)
         if not isinstance(transport, TurnBuffer) or not transport.hold_ack(
             self.channel_id, delivery_tag, multiple=multiple
         ):
@@ -176,7 +176,7 @@ class Channel(pyamqp.Channel):
 
     def write_acks(self) -> None:
         """Write the acknowledgements that wait. Raises OSError."""
-        transport = getattr(self.connection, "transport", None)
+        transport = getattr(self.connection, "open_transport", None)
         if isinstance(transport, TurnBuffer):
             transport.write_held()
 
@@ -195,6 +195,11 @@ class Connection(pyamqp.Connection):
         _opened.add(self)
         return opened
 
+    @property
+    def open_transport(self) -> Any:
+        """What talks to the socket, None when it is closed; asking for ``transport`` opens one."""
+        return self._transport
+
     def Transport(  # noqa: N802 - py-amqp's name
         self,
         host: str,
@@ -212,14 +217,14 @@ class Connection(pyamqp.Connection):
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         """Handle the next frame, waiting for it so many seconds."""
-        transport = self.transport
+        transport = self.open_transport
         if getattr(transport, "reads_ahead", False) and transport.has_frame:
             return self.on_inbound_frame(transport.read_frame())
         return super().blocking_read(timeout)
 
     def handle_read(self) -> None:
         """Handle all complete frames that have been read. Raises what their handlers raise."""
-        while (transport := self.transport) is not None:
+        while (transport := self.open_transport) is not None:
             delivery = transport.next_delivery()
             channel = self.channels.get(delivery.channel) if delivery is not None else None
             if channel is not None and channel.take(delivery):
@@ -273,22 +278,22 @@ class Transport(pyamqp.Transport):
 
         def in_every_turn() -> None:
             # A wait for the broker's answer may have read what came behind it.
-            if connection.transport is None or not connection.connected:
+            if not connection.connected:
                 loop.on_tick.discard(in_every_turn)
                 return
             connection.handle_read()
-            if connection.transport is not None:
-                connection.transport.write_held()
+            if connection.open_transport is not None:
+                connection.open_transport.write_held()
 
         loop.on_tick.add(in_every_turn)
 
     def on_readable(self, connection: Any, loop: Any) -> None:
         """Read what has arrived, and handle it."""
-        transport = connection.transport
+        if not connection.connected:
+            raise RecoverableConnectionError("Socket was disconnected")
+        transport = connection.open_transport
         if not isinstance(transport, TurnBuffer):
             super().on_readable(connection, loop)
             return
-        if not connection.connected:
-            raise RecoverableConnectionError("Socket was disconnected")
         transport.read_more()
         connection.handle_read()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from urllib.parse import urlsplit
 
@@ -100,3 +101,10 @@ def test_consuming_resumes_after_the_broker_was_away(proxied):
         # It said so, and did not spin.
         assert 1 <= worker.log.count("Connection to broker lost") <= 3
         assert worker.log.count("Cannot connect") <= 10
+        # Nothing is left of the connections that broke.
+        before = len(os.listdir(f"/proc/{worker.pid}/fd"))
+        for number in range(2, 5):
+            proxy.cut()
+            project.proj.late.delay(number)
+            wait_until(lambda number=number: number in numbers(project), 30)
+        assert len(os.listdir(f"/proc/{worker.pid}/fd")) <= before + 1
