@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from taskq import states
+from taskq.backends.unreadable import error_of
 from taskq.backends.waiting import E_RETRY_LIMIT_EXCEEDED, Meta
 from taskq.exceptions import TimeoutError
 from taskq.utils.asyncclient import closed_with_loop, loop_runs
@@ -195,9 +196,14 @@ class AwaitedResults:
         futures = self._futures.pop(task_id, None)
         if futures is None:
             return
+        error = error_of(meta)
         for future in futures:
-            if not future.done():
+            if future.done():
+                continue
+            if error is None:
                 future.set_result(meta)
+            else:
+                future.set_exception(error)
         self._follower.end([task_id])
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from taskq.backends.unreadable import unreadable
 from taskq.backends.waiting import Meta, ResultSource, Wakeup
 
 if TYPE_CHECKING:
@@ -57,10 +58,21 @@ class PollingSource(ResultSource):
     def _read(self, task_ids: Sequence[str]) -> list[Meta]:
         """Return the stored metas that differ from what was seen before."""
         changed = []
-        for meta in self._backend.read_metas(task_ids):
+        for meta in self._stored(task_ids):
             # repr: exceptions are decoded anew at each read and never equal
             state = (meta["status"], repr(meta["result"]))
             if self._seen.get(meta["task_id"]) != state:
                 self._seen[meta["task_id"]] = state
                 changed.append(meta)
         return changed
+
+    def _stored(self, task_ids: Sequence[str]) -> list[Meta]:
+        """Return the metas of the tasks that are stored; one that can't be read hides no other."""
+        try:
+            return list(self._backend.read_metas(task_ids))
+        except Exception as exc:
+            if isinstance(exc, OSError) or self._backend.exception_safe_to_retry(exc):
+                raise  # the store is away: that is nobody's in particular
+            if len(task_ids) == 1:
+                return [unreadable(task_ids[0], exc)]
+        return [meta for task_id in task_ids for meta in self._stored([task_id])]

@@ -17,9 +17,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from taskq import states
+from taskq.backends.unreadable import error_of
 from taskq.exceptions import TimeoutError
+from taskq.utils.log import get_logger
 
 __all__ = ("Meta", "ResultSource", "Wakeup", "Waiter")
+
+logger = get_logger(__name__)
 
 Meta = dict[str, Any]
 OnMessage = Callable[[Meta], Any]
@@ -226,6 +230,7 @@ class Waiter:
 
         Raises:
             taskq.exceptions.TimeoutError: not ready after `timeout` seconds.
+            Exception: what decoding the stored state of the task raised.
         """
         found = self.iter_ready([task_id], timeout, interval, on_interval, on_message)
         for _, meta in found:
@@ -253,6 +258,8 @@ class Waiter:
             while watch.ids:
                 limit = tick if deadline is None else min(tick, deadline)
                 for meta in self._next(watch, limit):
+                    if (error := error_of(meta)) is not None:
+                        raise error
                     if on_message is not None:
                         on_message(meta)
                     if meta["status"] in states.READY_STATES:
@@ -512,8 +519,8 @@ class Waiter:
 
     def _begin_again(self, task_ids: list[str]) -> None:
         """Whoever leads next tries these ids again, where somebody still wants them."""
+        # They stay in `_begun`: the source may have some of them, and is told when they end.
         with self._lock:
-            self._begun.difference_update(task_ids)
             for task_id in task_ids:
                 if task_id in self._watches or task_id in self._followed:
                     self._new.setdefault(task_id)
@@ -583,5 +590,7 @@ class Waiter:
     def _fire(self, fired: list[tuple[Any, Meta]]) -> None:
         """Resolve followed results, outside of leadership: their callbacks may wait themselves."""
         for result, meta in fired:
-            if result is not None:
+            if (error := error_of(meta)) is not None:
+                logger.error("The result of task %s can't be read: %r", meta["task_id"], error)
+            elif result is not None:
                 result._maybe_set_cache(meta)

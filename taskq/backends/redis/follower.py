@@ -10,6 +10,7 @@ from typing import Any
 from redis import exceptions
 
 from taskq.backends.awaiting import AwaitedResults, Follower, Patience
+from taskq.backends.unreadable import decoded
 from taskq.backends.waiting import Meta
 from taskq.transport.redis.errors import from_reply
 from taskq.transport.redis.loopwire import LoopWire
@@ -186,12 +187,5 @@ class RedisFollower(Follower):
 
     def _hear(self, key: bytes, value: Any) -> None:
         task_id = self._watched.get(key)
-        if task_id is None:
-            return
-        try:
-            meta = self._decode(value)
-        except Exception as exc:
-            self.fail(exc, [task_id])
-            return
-        meta.setdefault("task_id", task_id)
-        self.deliver([meta])
+        if task_id is not None:
+            self.deliver([decoded(task_id, self._decode, value)])

@@ -12,6 +12,7 @@ from typing import Any
 
 from redis import exceptions
 
+from taskq.backends.unreadable import decoded
 from taskq.backends.waiting import Meta, ResultSource, Wakeup
 from taskq.transport.redis.resp import ErrorReply, pack
 from taskq.transport.redis.wire import Wire, readable
@@ -132,9 +133,7 @@ class RedisSource(ResultSource):
                 self._answers.append(reply)
 
     def _meta(self, key: bytes, value: Any) -> Meta:
-        meta = self._decode(value)
-        meta.setdefault("task_id", self._watched[key])
-        return meta
+        return decoded(self._watched[key], self._decode, value)
 
 
 def _wait(sock: Any, wakeup: int, timeout: float) -> bool:

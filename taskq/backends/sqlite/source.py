@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from taskq.backends.sqlite.store import SQL, ResultStore
+from taskq.backends.unreadable import decoded
 from taskq.backends.waiting import Meta, ResultSource, Wakeup
 from taskq.transport.sqlite.bell import Listener, results_bell
 from taskq.transport.sqlite.database import Database
@@ -129,10 +130,6 @@ class SQLiteSource(ResultSource):
         if not keys:
             return []
         values = self._store.get_many(keys)
-        metas = []
-        for key in keys:
-            if key in values:
-                meta = self._decode(values[key])
-                meta.setdefault("task_id", self._watched[key])
-                metas.append(meta)
-        return metas
+        return [
+            decoded(self._watched[key], self._decode, values[key]) for key in keys if key in values
+        ]
