@@ -221,7 +221,7 @@ def _dumper(models: dict[str, Any]) -> ArgumentDumper:
     return ArgumentDumper(models["pydantic_dump_kwargs"])
 
 
-def _refuse_tasks(fun: Any) -> None:
+def _refuse_tasks(fun: Any, decorator: str = "@task") -> None:
     """Raise TypeError when ``fun`` can't become a task: it is one already, or it yields."""
     if inspect.isasyncgenfunction(fun):
         raise TypeError(
@@ -230,7 +230,8 @@ def _refuse_tasks(fun: Any) -> None:
         )
     if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, TaskBase)):
         raise TypeError(
-            f"{fun!r} is a task already: apply the task decorator once, and as the outermost one"
+            f"{decorator} was applied more than once to the same function: {fun!r} is a task already."
+            " Apply one task decorator, once, and as the outermost one"
         )
 
 
@@ -243,7 +244,7 @@ def shared_task(*args: Any, **kwargs: Any) -> Any:
 
     def create(**options: Any) -> Callable[[Callable[..., Any]], Any]:
         def make(fun: Callable[..., Any]) -> Any:
-            _refuse_tasks(fun)
+            _refuse_tasks(fun, "@shared_task")
             name = options.get("name")
 
             def construct(app: Any) -> Any:
