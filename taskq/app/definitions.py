@@ -230,8 +230,8 @@ def _refuse_tasks(fun: Any, decorator: str = "@task") -> None:
         )
     if isinstance(fun, Proxy) or (not inspect.isclass(fun) and isinstance(fun, TaskBase)):
         raise TypeError(
-            f"{decorator} was applied more than once to the same function: {fun!r} is a task already."
-            " Apply one task decorator, once, and as the outermost one"
+            f"{decorator} was applied more than once to the same function: {fun!r} is a task"
+            " already. Apply one task decorator, once, and as the outermost one"
         )
 
 
