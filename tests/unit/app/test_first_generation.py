@@ -130,3 +130,23 @@ def test_importing_warns_once(line):
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("first generation") == 1
     assert "app.register_task()" in done.stderr
+
+
+def test_functions_that_work_with_the_current_app():
+    import taskq
+
+    app = TaskQ("first", broker="memory://", backend="cache+memory://")
+    app.set_current()
+    app.conf.task_default_queue = "first-generation"
+
+    task_id = taskq.execute.send_task("elsewhere", (1,)).id
+    with taskq.messaging.establish_connection() as connection:
+        got = []
+        consumer = taskq.messaging.TaskConsumer(connection.default_channel)
+        consumer.callbacks = [lambda body, message: got.append(message)]
+        with consumer:
+            connection.drain_events(timeout=5)
+
+    assert got[0].headers["id"] == task_id
+    assert taskq.messaging.get_consumer_set is taskq.messaging.TaskConsumer
+    assert taskq.log.get_default_logger("first").name == "first"
