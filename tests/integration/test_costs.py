@@ -95,6 +95,8 @@ def drain(project, client, server, name, args=()):
     with project.worker("-c", "2"):
         wait_until(lambda: drained(project, client, marker), 60)
         costs = server.look()
+        (stats,) = project.proj.app.control.inspect(timeout=10).stats().values()
+        assert stats["total"] == {f"proj.{name}": COUNT, "proj.finish": 1}
     return {what: count / COUNT for what, count in costs.items()}
 
 

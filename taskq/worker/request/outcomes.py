@@ -39,11 +39,14 @@ class Outcomes(Revocable):
 
         - time_accepted: when, as ``time.time()``.
         """
+        # Pools may take it back from a child that has not read it, and give it to another.
+        first = self.time_start is None
         self.worker_pid = pid
         self.time_start = time_accepted
-        task_accepted(self)
-        if self.sends_events:
-            self.send_event("task-started")
+        if first:
+            task_accepted(self)
+            if self.sends_events:
+                self.send_event("task-started")
         if logger.isEnabledFor(logging.DEBUG):
             logger.debug("Task accepted: %s[%s] pid:%r", self.name, self.id, pid)
         if self._terminate_on_ack is not None:
