@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from taskq import group
 from taskq.exceptions import TaskRevokedError
 from taskq.signals import before_task_publish
 from tests.integration.project import wait_until
@@ -257,6 +258,68 @@ def rate_{number}():
         wait_until(lambda: sum(result.ready() for result in hourly) >= 2)
         reply = proj.app.control.rate_limit("proj.rate_5", 0, reply=True, timeout=10, limit=1)
         assert "disabled" in str(reply)
+
+
+def waiting_on(app, *queues) -> int:
+    """Return how many messages are ready in these queues of RabbitMQ."""
+    with app.connection_for_read() as connection:
+        channel = connection.default_channel
+        return sum(channel.queue_declare(name, passive=True).message_count for name in queues)
+
+
+def test_thousands_of_limited_tasks_on_rabbitmq_keep_nobody_waiting(
+    make_project, amqp_url, redis_url
+):
+    code = """
+@app.task(rate_limit="1/h")
+def seldom():
+    return "ran"
+
+@app.task
+def free(x):
+    return x
+"""
+    project = make_project(code, broker=amqp_url, backend=redis_url)
+    proj = project.proj
+    queue = project.queue
+    limited = group(proj.seldom.s() for _ in range(1100))().results
+    with project.worker("-c", "1"):
+        for number in range(3):
+            assert proj.free.delay(number).get(timeout=20) == number
+        assert proj.app.control.inspect(timeout=5).stats()
+        wait_until(lambda: waiting_on(proj.app, queue) == 0)
+    ran = sum(result.ready() for result in limited)
+    assert ran <= 1
+    # None is lost: they are in their queue, or in one that they leave for it.
+    assert waiting_on(proj.app, queue, f"taskq.limited.{queue}.proj.seldom") == 1100 - ran
+
+
+def test_limited_tasks_leave_a_fixed_prefetch_count_to_others(make_project, amqp_url, redis_url):
+    code = """
+@app.task(rate_limit="20/s", bind=True)
+def limited(self, number):
+    with open("ran", "a") as file:
+        print(number, file=file)
+    return self.request.headers
+
+@app.task
+def free(x):
+    return x
+"""
+    conf = {"task_default_queue_type": "quorum", "worker_detect_quorum_queues": True}
+    project = make_project(code, broker=amqp_url, backend=redis_url, conf=conf)
+    proj = project.proj
+    results = [
+        proj.limited.apply_async((number,), compression="zlib", headers={"mine": number})
+        for number in range(30)
+    ]
+    with project.worker("-c", "1"):
+        assert proj.free.delay(1).get(timeout=20) == 1
+        assert sum(result.ready() for result in results) < 30
+        seen = [result.get(timeout=30)["mine"] for result in results]
+    assert seen == list(range(30))
+    ran = (project.directory / "ran").read_text().split()
+    assert sorted(map(int, ran)) == list(range(30)), "each once"
 
 
 @pytest.mark.parametrize("zone", ["Europe/Berlin", "America/New_York", "UTC"])

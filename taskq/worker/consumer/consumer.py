@@ -299,6 +299,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def on_close(self) -> None:
         """The connection is gone: forget what the broker will deliver again."""
+        self._forget_waiting_room()
         if self.controller is not None and self.controller.semaphore is not None:
             self.controller.semaphore.clear()
         for bucket in self.task_buckets.values():

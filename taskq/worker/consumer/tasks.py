@@ -38,14 +38,17 @@ class Tasks(bootsteps.StartStopStep):
         c.initial_prefetch_count = min(c.initial_prefetch_count, PREFETCH_COUNT_MAX)
         limit = _eta_limit(c.app.conf.worker_eta_task_limit, c.initial_prefetch_count)
         c.on_task_request = self._submit
+        per_consumer = not (qos_global or c.connection.qos_semantics_matches_spec)
+        c.prefetch_is_static = per_consumer
         if c.app.conf.worker_disable_prefetch and not _counts_what_runs(c.connection):
             slots = SlotLimit(
                 c,
                 apply_global=qos_global,
-                per_consumer=not (qos_global or c.connection.qos_semantics_matches_spec),
+                per_consumer=per_consumer,
                 most=limit,
             )
             c.qos, first = slots, slots.prev
+            c.prefetch_is_static = True
             c.on_task_request = slots.before(self._submit)
         else:
             c.qos, first = None, c.initial_prefetch_count
