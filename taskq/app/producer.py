@@ -72,7 +72,8 @@ class Producer(_KombuProducer):
             delivery_mode = delivery_mode or exchange.delivery_mode
             exchange = exchange.name
         options = _publish_options(properties)
-        priority = properties.pop("priority", None)
+        # As kombu's producers have it: requests tell a priority on every broker.
+        priority = properties.pop("priority", None) or 0
         if type(delivery_mode) is not int:
             delivery_mode = _delivery_mode(delivery_mode)
         properties["delivery_mode"] = delivery_mode

@@ -198,7 +198,7 @@ class ChordSupport(TaskMarking):
             with_fixed_id(self.app, errback, task_id, position)
             for position, errback in enumerate(_as_list(errbacks))
         ]
-        request = make_request(task_id, callback.task, fixed)
+        request = make_request(task_id, callback, fixed)
         backend._call_task_errbacks(request, exc, None, once=self._chord_lifetime)
         return failed
 

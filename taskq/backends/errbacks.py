@@ -21,10 +21,17 @@ logger = logging.getLogger(__name__)
 POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-def make_request(task_id: str | None, task: str | None, errbacks: Iterable[Any] | None) -> Any:
-    """Return a request for a task that never ran here, to call its errbacks with."""
+def make_request(task_id: str | None, call: Any, errbacks: Iterable[Any] | None) -> Any:
+    """Return a request for a call (a signature) that never ran, to call its errbacks with."""
     context = symbol_by_name("taskq.app.task:Context")
-    return context(id=task_id, task=task, errbacks=list(errbacks or ()), delivery_info={})
+    return context(
+        id=task_id,
+        task=call.task,
+        args=list(call.args or ()),
+        kwargs=dict(call.kwargs or {}),
+        errbacks=list(errbacks or ()),
+        delivery_info={},
+    )
 
 
 def call_errbacks(

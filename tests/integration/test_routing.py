@@ -147,3 +147,15 @@ def test_reading_and_writing_at_different_urls(
             project.proj.note.apply_async(("read",), connection=reading)
             wait_until(lambda: notes(project) == ["read"])
         assert "Cannot connect" not in worker.log
+
+
+def test_every_message_tells_a_priority(make_project, amqp_url):
+    app = make_project("", broker=amqp_url, backend=None).proj.app
+    app.send_task("nobody")
+    app.send_task("nobody", priority=5)
+    with app.connection_for_read() as connection:
+        seen = [
+            connection.default_channel.basic_get(app.conf.task_default_queue, no_ack=True)
+            for _ in range(2)
+        ]
+    assert sorted(message.properties["priority"] for message in seen) == [0, 5]

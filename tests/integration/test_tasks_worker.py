@@ -45,6 +45,13 @@ class Noted(Task):
     abstract = True
     Request = Noting
 
+    def on_failure(self, exc, task_id, args, kwargs, einfo):
+        print(f"NOTED handler {type(exc).__name__} {args} {self.request.id == task_id}"
+              f" {type(einfo).__name__} {os.getpid()}")
+
+    def after_return(self, status, retval, task_id, args, kwargs, einfo):
+        print(f"NOTED return {status} {type(retval).__name__} {os.getpid()}")
+
 
 class NotedByName(Task):
     abstract = True
@@ -161,6 +168,10 @@ def test_request_classes_run_in_the_main_process(project, proj):
         assert noted(worker, "on_timeout soft=True noted") == main
         assert noted(worker, "on_timeout soft=False noted") == main
         assert noted(worker, "on_failure TimeLimitExceeded noted") == main
+        # The task's own handlers too: its process is no more.
+        assert noted(worker, "handler TimeLimitExceeded ['hang'] True ExceptionInfo") == main
+        assert noted(worker, "return FAILURE TimeLimitExceeded") == main
+        assert noted(worker, "handler ValueError") != main
         with pytest.raises(Exception, match="TimeLimitExceeded"):
             hanging.get(timeout=10)
         # The process was replaced.

@@ -166,6 +166,8 @@ def retry(self, how, n=0):
         raise EXC.Retry("by hand", exc=KeyError("k"))
     if how == "countdown" and r.retries < 1:
         raise self.retry(countdown=0.3)
+    if how == "priority" and r.retries < 1:
+        raise self.retry(countdown=0.1, priority=7)
     if how == "max" and r.retries < 4:
         raise self.retry(max_retries=4, countdown=0.2)
     return seen
@@ -258,6 +260,11 @@ def note(self, *args):
 @app.task(name="t.note_uuid")
 def note_uuid(task_id):
     say("NOTEID", len(task_id))
+
+
+@app.task(name="t.note_request")
+def note_request(request, exc, traceback):
+    say("NOTEREQUEST", request.task, request.args, request.kwargs, request.retries)
 
 
 @app.task(name="t.speak")
@@ -472,6 +479,7 @@ def retries(p):
         "throw",
         "countdown",
         "max",
+        "priority",
     ):
         r = p.retry.apply_async((how,), headers={"h": 1}, stamped_headers=["s"], s="v")
         if how == "throw":
@@ -550,6 +558,10 @@ def links(p):
     out.append([finished(r) for r in group.results])
     chord = p.PKG.chord(
         [p.fail.s("value"), p.add.s(1)], p.total.s().on_error(p.note.s("c"))
+    ).apply_async()
+    out.append(finished(chord))
+    chord = p.PKG.chord(
+        [p.fail.s("value"), p.add.s(1)], p.add.s(5, y=3).on_error(p.note_request.s())
     ).apply_async()
     out.append(finished(chord))
     chain = p.PKG.chain(p.add.s(1, 1), p.fail.si("value"), p.add.s(1)).apply_async(

@@ -115,7 +115,7 @@ class TaskSignatures(RunningTask, Generic[P, R]):
         options = {**request.as_execution_options(), **self._given_reprs(request), **extra_options}
         delivery_info = request.delivery_info or {}
         priority = delivery_info.get("priority")
-        if priority is not None:
+        if priority is not None and extra_options.get("priority") is None:
             options["priority"] = priority
         if queue:
             options["queue"] = queue

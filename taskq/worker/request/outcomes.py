@@ -19,6 +19,8 @@ from taskq.exceptions import (
     TimeLimitExceeded,
     WorkerLostError,
 )
+from taskq.states import FAILURE
+from taskq.utils.coroutines import finished
 from taskq.utils.log import get_logger
 from taskq.utils.serialization import get_pickled_exception
 from taskq.worker.request.revoking import Revocable
@@ -139,6 +141,7 @@ class Outcomes(Revocable):
         if self._limit_hit:
             # on_timeout has stored, announced and acknowledged it.
             self._signal_failure(exc, exc_info)
+            self._call_handlers(exc, exc_info)
             self._log_failure(exc)
             return
         if is_worker_lost or isinstance(exc, Terminated):
@@ -176,6 +179,18 @@ class Outcomes(Revocable):
             traceback=exc_info.traceback,
             einfo=exc_info,
         )
+
+    def _call_handlers(self, exc: BaseException, exc_info: Any) -> None:
+        """Call the task's handlers for a failure that its process did not live to see."""
+        task, args, kwargs = self._task, self.args, self.kwargs
+        task.request_stack.push(self._context)
+        try:
+            finished(task.on_failure(exc, self.id, args, kwargs, exc_info))
+            finished(task.after_return(FAILURE, exc, self.id, args, kwargs, exc_info))
+        except Exception as error:
+            logger.error("A handler of %s[%s] raised: %r", self.name, self.id, error, exc_info=True)
+        finally:
+            task.request_stack.pop()
 
     def _log_failure(self, exc: BaseException) -> None:
         logger.error(
