@@ -13,9 +13,11 @@ from typing import Any
 
 from billiard.einfo import ExceptionInfo
 
+from taskq import states
 from taskq.backends.errbacks import make_request
 from taskq.backends.marking import TaskMarking
 from taskq.backends.once import sending_once, with_fixed_id
+from taskq.backends.unreached import ends_of, request_of, steps_before_end
 from taskq.exceptions import BackendGetMetaError, ChordError
 from taskq.utils.imports import symbol_by_name
 
@@ -174,31 +176,26 @@ class ChordSupport(TaskMarking):
             exc: why; the exception being handled when None.
         """
         exc = sys.exc_info()[1] if exc is None else exc
-        if callback.get("subtask_type") == "group":
-            return self._handle_group_chord_error(callback, self._backend_of(callback), exc)
-        return self._fail_body(callback, callback.options.get("link_error"), exc)
-
-    def _handle_group_chord_error(
-        self, group_callback: Any, backend: Any, exc: BaseException | None = None
-    ) -> Any:
-        """Fail each task of a body that is a group, and call their errbacks."""
-        common = _as_list(group_callback.options.get("link_error"))
         failed = None
-        for member in group_callback.tasks:
-            own = _as_list(member.options.get("link_error"))
-            errbacks = own + [errback for errback in common if errback not in own]
-            failed = self._fail_body(member, errbacks, exc)
+        for end, errbacks in ends_of(callback):
+            failed = self._fail_end(end, errbacks, exc)
+        if failed is not None:
+            unreached = [*steps_before_end(callback), *(callback.options.get("chain") or ())]
+            self._fail_chain(unreached, failed.exception, failed.traceback)
         return failed
 
-    def _fail_body(self, callback: Any, errbacks: Any, exc: BaseException | None) -> Any:
-        backend = self._backend_of(callback)
-        task_id = callback.options.get("task_id") or callback.id
-        failed = backend.fail_from_current_stack(task_id, exc=exc)
+    def _fail_end(self, call: Any, errbacks: list[Any], exc: BaseException | None) -> Any:
+        """Fail a task that a body ends in, count it in its chord, and call errbacks."""
+        signature = self.app.signature(call)
+        backend = self._backend_of(signature)
+        request = request_of(call)
+        failed = backend.fail_from_current_stack(request.id, exc=exc)
+        backend._count_in_chord(request, states.FAILURE, failed.exception)
         fixed = [
-            with_fixed_id(self.app, errback, task_id, position)
-            for position, errback in enumerate(_as_list(errbacks))
+            with_fixed_id(self.app, errback, request.id, position)
+            for position, errback in enumerate(errbacks)
         ]
-        request = make_request(task_id, callback, fixed)
+        request = make_request(request.id, signature, fixed)
         backend._call_task_errbacks(request, exc, None, once=self._chord_lifetime)
         return failed
 
@@ -229,12 +226,6 @@ class ChordSupport(TaskMarking):
         if name and name in queues:
             return queues[name]
         return self.app.amqp.default_queue
-
-
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
 def chord_error(exc: BaseException) -> ChordError:

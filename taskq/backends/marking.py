@@ -12,8 +12,8 @@ from typing import Any
 from taskq import states
 from taskq.backends.core import BackendCore
 from taskq.backends.errbacks import call_errbacks
+from taskq.backends.unreached import ends_of, request_of
 from taskq.exceptions import TaskRevokedError
-from taskq.utils.imports import symbol_by_name
 
 __all__ = ("TaskMarking",)
 
@@ -134,14 +134,9 @@ class TaskMarking(BackendCore):
 
         Waiting for the last step then ends, and a chord that the chain is part of is counted.
         """
-        context = symbol_by_name("taskq.app.task:Context")
         for step in chain:
-            options = step.get("options") or {}
-            task_id = options.get("task_id")
-            request = context(
-                {**step, **options, "id": task_id, "group": options.get("group_id")},
-                delivery_info={},
-            )
-            if store_result and task_id:
-                self.store_result(task_id, exc, state, traceback=traceback, request=request)
-            self._count_in_chord(request, state, exc)
+            for end, _ in ends_of(step):
+                request = request_of(end)
+                if store_result and request.id:
+                    self.store_result(request.id, exc, state, traceback=traceback, request=request)
+                self._count_in_chord(request, state, exc)

@@ -358,7 +358,7 @@ class ResultSet(ResultBase, AwaitableSet):
         self._read_states()
         return (
             each
-            for each in self.results
+            for each in self._leaves()
             if self._is_known(each) and each.state in states.PROPAGATE_STATES
         )
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from taskq.exceptions import ChordError
 from tests.integration.conftest import Urls
 from tests.integration.project import wait_until
 from tests.integration.workflows import (
+    CHORDS_FAIL,
     CHORDS_RETURN,
     CODE,
+    FAILS,
     RETURNS,
     STEPS_RETURN,
     SWAPS_RETURN,
@@ -127,6 +131,34 @@ def test_failures(proj, urls, tmp_path):
     assert isinstance(failed.result, ChordError)
     wait_until(lambda: "chord-failed" in lines())
     assert lines().count("chord-failed") == 1
+
+
+def test_a_failure_ends_the_whole_workflow(proj, urls, tmp_path):
+    log = tmp_path / "noted"
+    expressions = FAILS if urls.backend.startswith("rpc") else FAILS + CHORDS_FAIL
+    results = []
+    for number, one in enumerate(expressions):
+        errback = proj.note.si(number, str(log))
+        workflow = eval(one, dict(vars(proj)))
+        if isinstance(workflow, proj.canvas._chain):
+            results.append(workflow.apply_async(link_error=errback))
+        else:
+            workflow.link_error(errback)
+            results.append(workflow.apply_async())
+
+    def failed():
+        return [one for one, end in zip(expressions, results, strict=True) if has_failed(end)]
+
+    with suppress(AssertionError):
+        wait_until(lambda: failed() == expressions)
+    assert failed() == expressions
+    noted = [str(number) for number in range(len(expressions))]
+    wait_until(lambda: log.exists() and set(log.read_text().split()) >= set(noted))
+    assert sorted(log.read_text().split(), key=int) == noted
+
+
+def has_failed(result):
+    return all(member.failed() for member in getattr(result, "results", [result]))
 
 
 def test_links(proj, urls, tmp_path):

@@ -126,3 +126,25 @@ STEPS_RETURN = {
     "chain(swap.s('swap'), add.s(1), add.s(2))": [12, 10, 9],
     "chain(swap.s('swap chord'), group(add.s(1), add.s(2)))": [[11, 12], 10],
 }
+
+#: Workflows that fail as a whole, wherever in them it begins, and call their errback once.
+FAILS = [
+    "chain(fail.s(), add.s(1), add.s(2))",
+    "chain(fail.s(), group(add.s(1), add.s(2)))",
+]
+
+#: The same for backends that can do chords.
+CHORDS_FAIL = [
+    "chain(fail.s(), group(add.s(1), add.s(2)), total.s())",
+    "chain(fail.s(), group(add.s(1), add.s(2)), total.s(), add.s(1))",
+    "chord([fail.s(), add.s(1, 1)], total.s() | add.s(1))",
+    "chord([fail.s(), add.s(1, 1)], chord([total.s(), total.s()], total.s()))",
+    "group(fail.s(), add.s(1, 1)) | group(total.s(), total.s()) | total.s() | add.s(1)",
+    "chord([chord([fail.s(), add.s(1, 1)], total.s()), add.s(1, 1)], total.s())",
+    "chord([chord([fail.s(), add.s(1, 1)], total.s() | add.s(1)), add.s(1, 1)], total.s())",
+    "chord([chord([fail.s()], group(total.s(), total.s())), add.s(1, 1)], total.s())",
+    "chord([chain(fail.s(), group(add.s(1), add.s(2)), total.s()), add.s(1, 1)], total.s())",
+    "chord([chain(fail.s(), group(add.s(1), add.s(2))), add.s(1, 1)], total.s())",
+    "chord([chain(fail.s(), chord([add.s(1)], total.s())), add.s(1, 1)], total.s())",
+    "chain(group(fail.s(), add.s(1, 1)), total.s(), group(add.s(1), add.s(2)), total.s())",
+]
