@@ -220,7 +220,7 @@ class AsyncResult(ResultBase, AwaitableResult[R], Generic[R]):
     maybe_reraise = maybe_throw  # Celery's old name
 
     def _to_remote_traceback(self, tb: str | None) -> Any:
-        if not tb or not self.app.conf.task_remote_tracebacks:
+        if not tb or self.app is None or not self.app.conf.task_remote_tracebacks:
             return None
         try:
             from tblib import Traceback

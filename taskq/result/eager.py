@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from vine import Thenable
 
 from taskq import states
+from taskq.exceptions import TaskRevokedError
 from taskq.result.asyncresult import AsyncResult
 from taskq.result.guards import assert_will_not_block
 
@@ -98,8 +99,9 @@ class EagerResult(AsyncResult[R]):
         """Do nothing: no backend has it."""
 
     def revoke(self, *args: Any, **kwargs: Any) -> None:
-        """Say that it was revoked; it has run all the same."""
+        """Say that it was revoked, though it has run all the same."""
         self._state = states.REVOKED
+        self._result = TaskRevokedError("revoked")
 
     def _maybe_set_cache(self, meta: dict[str, Any]) -> dict[str, Any]:
         return meta

@@ -12,7 +12,7 @@ import pytest
 
 from taskq import TaskQ
 from taskq.backends import cache
-from taskq.exceptions import TimeoutError
+from taskq.exceptions import TaskRevokedError, TimeoutError
 from taskq.result import (
     EagerResult,
     GroupResult,
@@ -263,6 +263,8 @@ class TestEager:
             result.get()
         assert repr(result.get(propagate=False)) == "ValueError('x')"
         assert result.traceback == "tb"
+        with pytest.raises(ValueError, match="x"):
+            result.maybe_throw()
 
     def test_then(self) -> None:
         calls: list[Any] = []
@@ -280,6 +282,8 @@ class TestEager:
         result.forget()
         result.revoke()
         assert result.state == "REVOKED"
+        with pytest.raises(TaskRevokedError, match="revoked"):
+            result.get()
 
     def test_in_a_set(self, app: TaskQ) -> None:
         results = ResultSet([EagerResult("a", 5, "SUCCESS"), EagerResult("b", 6, "SUCCESS")])
