@@ -138,6 +138,17 @@ def connect_on_app_finalize(callback: Callable[[Any], Any]) -> Callable[[Any], A
     return callback
 
 
+def _take_finalizers_of(module: str) -> set[Callable[[Any], Any]]:
+    """Forget the callbacks of a module, which is about to run again; return them."""
+    found = {
+        callback
+        for callback in _on_app_finalizers
+        if getattr(callback, "__module__", None) == module
+    }
+    _on_app_finalizers.difference_update(found)
+    return found
+
+
 def _announce_app_finalized(app: Any) -> None:
     for callback in set(_on_app_finalizers):
         callback(app)

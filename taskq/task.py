@@ -89,6 +89,7 @@ class Task(BaseTask[..., Any]):
                 type(base.__name__, (base,), {"abstract": True})
             )
 
+        register.__module__ = cls.__module__
         connect_on_app_finalize(register)
         for app in _get_active_apps():
             if app.finalized:

@@ -91,6 +91,7 @@ class Definitions:
                         return app._task_from_fun(fun, **options)
 
                     construct.__doc__ = fun.__doc__
+                    construct.__module__ = fun.__module__
                     connect_on_app_finalize(construct)
                 task: Any
                 if not lazy or self.finalized:
@@ -250,6 +251,7 @@ def shared_task(*args: Any, **kwargs: Any) -> Any:
             def construct(app: Any) -> Any:
                 return app._task_from_fun(fun, **options)
 
+            construct.__module__ = fun.__module__
             # Apps that are finalized from now on.
             connect_on_app_finalize(construct)
             # And those that have been.

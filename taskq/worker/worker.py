@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,13 +19,13 @@ from taskq.exceptions import ImproperlyConfigured, TaskRevokedError, WorkerTermi
 from taskq.platforms import EX_FAILURE, create_pidlock
 from taskq.utils import leaseclock
 from taskq.utils.decompression import limit_decompression
-from taskq.utils.imports import reload_from_cwd
 from taskq.utils.log import get_logger, mlevel
 from taskq.utils.nodenames import default_nodename, worker_direct
 from taskq.utils.sysinfo import cpu_budget
 from taskq.utils.text import str_to_list
 from taskq.utils.threads import default_socket_timeout
 from taskq.worker import loops, state
+from taskq.worker.reloading import import_again
 
 __all__ = ("WorkController",)
 
@@ -406,26 +405,8 @@ class WorkController:
     def _reload_modules(
         self, modules: Any = None, *, force_reload: bool = False, reloader: Any = None
     ) -> None:
-        for module in self.app.loader.task_modules if modules is None else modules or ():
-            if module not in sys.modules:
-                logger.debug("importing module %s", module)
-                self.app.loader.import_from_cwd(module)
-            elif force_reload:
-                logger.debug("reloading module %s", module)
-                self._reload_module(module, reloader)
-
-    def _reload_module(self, module: str, reloader: Any) -> None:
-        """Run a module's code again; the tasks that it defines are made anew."""
-        tasks = self.app.tasks
-        old = {name: task for name, task in tasks.items() if type(task).__module__ == module}
-        for name in old:
-            # A task of a name that is taken would keep its old function.
-            del tasks[name]
-        try:
-            reload_from_cwd(sys.modules[module], reloader)
-        except BaseException:
-            tasks.update(old)
-            raise
+        names = self.app.loader.task_modules if modules is None else modules or ()
+        import_again(self.app, list(names), force=force_reload, reloader=reloader)
 
     # -- descriptions
 
