@@ -91,6 +91,8 @@ class Project:
 
     #: Whether each worker is the leader of a process group, with its children.
     new_session = False
+    #: Whether Python is told where the project is, besides being started there.
+    in_path = True
 
     def __init__(
         self,
@@ -146,7 +148,7 @@ class Project:
         """Environment of the project's processes."""
         return {
             **os.environ,
-            "PYTHONPATH": f"{self.directory}:{ROOT}",
+            "PYTHONPATH": f"{self.directory}:{ROOT}" if self.in_path else "",
             "PYTHONUNBUFFERED": "1",
             # CI runs as root, and some tests accept pickle.
             "C_FORCE_ROOT": "1",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from taskq import TaskQ
 from taskq.concurrency.prefork.channel import open_pair
 from taskq.concurrency.prefork.child import ChildConfig
 from taskq.concurrency.prefork.forkserver import ForkServer
@@ -25,6 +26,13 @@ def facts():
 @app.task
 def die():
     os._exit(3)
+"""
+FURTHER = """
+from taskq import current_app, shared_task
+
+@shared_task
+def expiry():
+    return current_app.conf.result_expires
 """
 
 
@@ -81,6 +89,18 @@ def test_a_life(project, monkeypatch):
         left = worker.children()
         assert worker.stop() == 0
     assert not any(alive(pid) for pid in left)
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_processes_find_what_the_worker_found(project, sqlite_url, method):
+    project.in_path = False
+    project.directory.joinpath("further.py").write_text(FURTHER)
+    options = ("--pool-start-method", method, "-I", "further", "-n", "w@h")
+    with project.worker("-c", "1", *options, "--", "result.expires=77"):
+        client = TaskQ(broker=sqlite_url, backend=sqlite_url, set_as_current=False)
+        client.conf.task_default_queue = project.queue
+        assert client.send_task("proj.facts").get(timeout=60)["answer"] == 1
+        assert client.send_task("further.expiry").get(timeout=60) == 77
 
 
 def test_nothing_is_left_of_a_killed_worker(project, monkeypatch):
