@@ -20,10 +20,21 @@ from typing import Any
 
 from taskq._state import _join_override, get_current_worker_task
 
-__all__ = ("call_in_thread", "closed_with_loop", "loop_runs", "running_loop", "shares_loop")
+__all__ = (
+    "call_in_thread",
+    "closed_with_loop",
+    "finish_in_thread",
+    "left_when_ended",
+    "loop_runs",
+    "running_loop",
+    "shares_loop",
+)
 
 #: Seconds after which a thread with nothing to do ends; the next call starts a new one.
 IDLE_LIMIT = 1.0
+
+#: Seconds after which a call is left that does not end.
+LEAVING_GRACE = 5.0
 
 Call = tuple["asyncio.Future[Any]", Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
@@ -93,6 +104,25 @@ async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any
         context.run(_join_override.set, False)
     thread.put((future, context.run, (function, *args), kwargs))
     return await future
+
+
+async def finish_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do the same, but leave it only once the call has ended, also when cancelled meanwhile.
+
+    So what it does is done before whatever comes after the cancellation.
+    """
+    return await left_when_ended(asyncio.ensure_future(call_in_thread(function, *args, **kwargs)))
+
+
+async def left_when_ended(future: asyncio.Future[Any]) -> Any:
+    """Await a call in a thread; when cancelled, wait for its end, though not for ever."""
+    try:
+        return await asyncio.shield(future)
+    except BaseException:
+        if not future.done():
+            await asyncio.wait({future}, timeout=LEAVING_GRACE)
+            future.cancel()
+        raise
 
 
 def shares_loop() -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ("call_in_thread",)
+__all__ = ("call_in_thread", "finish_in_thread")
 
 
 async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -14,3 +14,10 @@ async def call_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any
     from taskq.utils import asyncclient
 
     return await asyncclient.call_in_thread(function, *args, **kwargs)
+
+
+async def finish_in_thread(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """Do the same, and leave it only once it has ended; see `asyncclient`."""
+    from taskq.utils import asyncclient
+
+    return await asyncclient.finish_in_thread(function, *args, **kwargs)

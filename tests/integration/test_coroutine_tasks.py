@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -122,6 +123,31 @@ async def long(path):
     finally:
         with open(path, "a") as out:
             out.write("cleaned")
+
+
+@app.task(name="chatty", bind=True)
+async def chatty(self, path):
+    store = self.backend.store_result
+
+    def late(task_id, meta, state, **kwargs):
+        if state == "CHATTY":
+            open(path, "w").close()
+            time.sleep(0.7)
+        return store(task_id, meta, state, **kwargs)
+
+    self.backend.store_result = late
+    await self.aupdate_state("CHATTY")
+
+
+@app.task(name="stubborn")
+async def stubborn(path, end):
+    open(path, "w").close()
+    try:
+        await asyncio.sleep(60)
+    except asyncio.CancelledError:
+        if end == "fail":
+            raise ValueError("in the cleanup")
+        return "all the same"
 
 
 class Noting(Task):
@@ -272,6 +298,36 @@ def test_revoke_with_terminate_cancels(at: Setting, tmp_path: Any) -> None:
     wait_until(out.exists)
     wait_until(lambda: out.read_text() == "cleaned")
     assert at.proj.aadd.delay(1, 1).get(timeout=20) == 2
+
+
+@pytest.mark.parametrize("at", ["prefork", "asyncio"], indirect=True)
+def test_what_a_cancelled_task_was_storing_is_stored_before_its_end(
+    at: Setting, tmp_path: Any
+) -> None:
+    path = tmp_path / "storing"
+    result = at.proj.chatty.delay(str(path))
+    wait_until(path.exists)
+    result.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=20)
+    time.sleep(1)  # as long as it would take, and more
+    assert at.proj.app.backend.get_task_meta(result.id, cache=False)["status"] == "REVOKED"
+
+
+@pytest.mark.parametrize("at", ["prefork", "asyncio"], indirect=True)
+@pytest.mark.parametrize("end", ["return", "fail"])
+def test_revoked_is_revoked_whatever_a_cancelled_task_does(
+    at: Setting, tmp_path: Any, end: str
+) -> None:
+    path = tmp_path / "begun"
+    result = at.proj.stubborn.delay(str(path), end)
+    wait_until(path.exists)
+    result.revoke(terminate=True)
+    with pytest.raises(TaskRevokedError):
+        result.get(timeout=20)
+    assert at.proj.aadd.delay(1, 1).get(timeout=20) == 2
+    time.sleep(0.3)
+    assert at.proj.app.backend.get_task_meta(result.id, cache=False)["status"] == "REVOKED"
 
 
 def test_handlers_and_receivers_of_both_kinds(at: Setting) -> None:

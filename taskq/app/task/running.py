@@ -7,7 +7,7 @@ from typing import Any
 
 from taskq.app.context import Context
 from taskq.app.task.binding import BoundTask
-from taskq.utils.inthread import call_in_thread
+from taskq.utils.inthread import finish_in_thread
 
 __all__ = ("RunningTask",)
 
@@ -74,8 +74,12 @@ class RunningTask(BoundTask):
     async def aupdate_state(
         self, state: str | None = None, meta: Any = None, task_id: str | None = None
     ) -> None:
-        """Store a state of this call as `update_state` does, without blocking the event loop."""
-        await call_in_thread(self.update_state, task_id or self.request.id, state, meta)
+        """Store a state of this call as `update_state` does, without blocking the event loop.
+
+        A call that is cancelled meanwhile ends when the state is stored, so that nothing comes
+        after its final one.
+        """
+        await finish_in_thread(self.update_state, task_id or self.request.id, state, meta)
 
     def add_trail(self, result: Any) -> Any:
         """Remember a result as a child of this call, and return it."""

@@ -53,14 +53,18 @@ class CoroutineBody:
 def _run_interruptible(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine that this process's signal handlers may interrupt.
 
-    Raises SystemExit when it was cancelled that way, as in a function that is terminated.
+    Raises SystemExit when it was cancelled that way, as in a function that is terminated, whatever
+    it returned or raised then.
     """
     body = user_code.coroutine = Interruptible(coroutine)
     try:
-        return run_coroutine(body.run())
-    except CancelledError as exc:
+        value = run_coroutine(body.run())
+    except BaseException as exc:
         if body.is_killed:
             raise SystemExit from exc
         raise
     finally:
         user_code.coroutine = None
+    if body.is_killed:
+        raise SystemExit
+    return value

@@ -138,7 +138,11 @@ class Runner:
             ticket.raised = escaped(exc)
             self._report(ticket)
         else:
-            self._settle(ticket, execution)
+            if ticket.is_killed():
+                # Whatever it returned or raised when it was told to end.
+                self._report(ticket)
+            else:
+                self._settle(ticket, execution)
 
     def _settle(self, ticket: Ticket, execution: Any) -> None:
         """Choose where the rest is done."""

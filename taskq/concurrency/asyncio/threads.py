@@ -9,6 +9,7 @@ from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any
 
+from taskq.utils.asyncclient import left_when_ended
 from taskq.utils.coroutines import lend_loop
 
 
@@ -42,10 +43,13 @@ class Threads:
             threading.Thread(target=self._work, name=name, daemon=True).start()
 
     async def run(self, function: Callable[..., Any], *args: Any) -> Any:
-        """Call a function in a thread, with the caller's context variables; return its value."""
+        """Call a function in a thread, with the caller's context variables; return its value.
+
+        When cancelled, ends with the call: what a task stores is not to come after its end.
+        """
         future = self._loop.create_future()
         self.submit(self._call, future, copy_context().run, function, *args)
-        return await future
+        return await left_when_ended(future)
 
     def end(self) -> None:
         """Let the threads end when they have nothing left to do."""

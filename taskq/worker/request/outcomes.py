@@ -8,13 +8,14 @@ from typing import Any
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback
 from kombu.utils.encoding import safe_repr, safe_str
 
-from taskq import signals
+from taskq import signals, states
 from taskq.app.dead import Reason
 from taskq.exceptions import (
     DeliveryLimitExceeded,
     Ignore,
     Reject,
     Retry,
+    TaskRevokedError,
     Terminated,
     TimeLimitExceeded,
     WorkerLostError,
@@ -137,6 +138,11 @@ class Outcomes(Revocable):
         # What the main process finds out by itself nobody has stored.
         is_worker_lost = isinstance(exc, WorkerLostError)
         if self._already_revoked or self._already_cancelled:
+            if self._already_revoked and isinstance(exc, Terminated) and self.store_errors:
+                # It may have stored a state between the signal and its end.
+                self._task.backend.store_result(
+                    self.id, TaskRevokedError("terminated"), states.REVOKED, request=self._context
+                )
             return
         if self._limit_hit:
             # on_timeout has stored, announced and acknowledged it.
