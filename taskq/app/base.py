@@ -239,6 +239,10 @@ class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Broke
         await call_in_thread(self.close)
 
     async def __aenter__(self) -> TaskQ:
+        # Imported here: it brings asyncio along.
+        from taskq.utils.asyncclient import running_loop
+
+        running_loop()  # refuses other libraries here rather than at the end
         return self
 
     async def __aexit__(self, *exc_info: Any) -> None:
