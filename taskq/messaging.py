@@ -1,4 +1,4 @@
-"""First-generation names of the current app's connections and consumers, for code written for it."""
+"""First-generation names of the current app's connections and consumers, for its callers."""
 
 from __future__ import annotations
 
