@@ -148,3 +148,11 @@ CHORDS_FAIL = [
     "chord([chain(fail.s(), chord([add.s(1)], total.s())), add.s(1, 1)], total.s())",
     "chain(group(fail.s(), add.s(1, 1)), total.s(), group(add.s(1), add.s(2)), total.s())",
 ]
+
+#: How often the errback of one of these is called, if not once: errbacks of a chord are those of
+#: chords in its header too, and of each task of a body that is a group.
+ERRBACK_CALLS = {
+    "chord([chord([fail.s(), add.s(1, 1)], total.s()), add.s(1, 1)], total.s())": 2,
+    "chord([chord([fail.s(), add.s(1, 1)], total.s() | add.s(1)), add.s(1, 1)], total.s())": 2,
+    "chord([chord([fail.s()], group(total.s(), total.s())), add.s(1, 1)], total.s())": 3,
+}
