@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from kombu import Consumer
+from kombu.exceptions import OperationalError
 
 from taskq import states
 from taskq.backends.waiting import Meta, ResultSource, Wakeup
@@ -40,6 +41,7 @@ class RPCSource(ResultSource):
     """Consumes the reply queues of all threads of this client over a connection of its own."""
 
     Consumer = Consumer
+    retry_limit_error = OperationalError
 
     def __init__(self, backend: Any) -> None:
         self._backend = backend
@@ -51,6 +53,7 @@ class RPCSource(ResultSource):
             self.recoverable_errors = (
                 *connection.connection_errors,
                 *connection.channel_errors,
+                OperationalError,
             )
 
     def begin(self, task_ids: Sequence[str]) -> Iterable[Meta]:
@@ -99,7 +102,7 @@ class RPCSource(ResultSource):
         names = self._backend.reply_queue_names()
         if self._consumer is None:
             self._connection = self._backend.app.connection_for_read()
-            self._connection.ensure_connection(**self._retry_options())
+            self._connect_once()
             self._consumer = self.Consumer(
                 self._connection.default_channel,
                 [self._backend.queue_for(name) for name in names],
@@ -115,14 +118,15 @@ class RPCSource(ResultSource):
                     self._consumer.consume()
         self._backend._declared.update(names)
 
-    def _retry_options(self) -> dict[str, Any]:
-        policy = self._backend.retry_policy
-        return {
-            "max_retries": policy["max_retries"],
-            "interval_start": policy["interval_start"],
-            "interval_step": policy["interval_step"],
-            "interval_max": policy["interval_max"],
-        }
+    def _connect_once(self) -> None:
+        """Try each of the broker's URLs once: the `Waiter` pauses and tries again.
+
+        It does so within the time that its callers have.
+        """
+        others = len(self._connection.alt or ())
+        self._connection.ensure_connection(
+            max_retries=max(1, others), interval_start=0, interval_step=0, interval_max=0
+        )
 
     def _wait(self, timeout: float, wakeup: Wakeup) -> None:
         """Block until a message has arrived, `wakeup` is set or the time is up."""

@@ -38,6 +38,9 @@ E_RETRY_LIMIT_EXCEEDED = (
     "Retry limit exceeded while trying to reconnect to the result backend {url}: {error!r}. "
     "Check that the store is running; the result can be asked for again."
 )
+E_TIMED_OUT_AWAY = (
+    "The operation timed out, and the result backend {url} could not be reached: {error!r}"
+)
 
 
 def wait_readable(fileno: int, timeout: float) -> None:
@@ -112,6 +115,8 @@ class ResultSource:
 
     #: Errors of `begin` and `drain` after which the source is disconnected and begun anew.
     recoverable_errors: tuple[type[BaseException], ...] = ()
+    #: Raised when the store stays away for longer than the retry policy allows.
+    retry_limit_error: type[Exception] = RuntimeError
 
     def begin(self, task_ids: Sequence[str]) -> Iterable[Meta]:
         """Subscribe to these ids, then read them; return the metas of those that are stored."""
@@ -207,6 +212,8 @@ class Waiter:
         self._begun: set[str] = set()
         self._ended: set[str] = set()
         self._failures = 0
+        #: Why the store could not be reached when it was tried last; None when it was.
+        self._away: BaseException | None = None
         self._wakeup = Wakeup()
 
     # -- what callers use ---------------------------------------------------
@@ -270,9 +277,18 @@ class Waiter:
                     if on_interval is not None:
                         on_interval()
                 if deadline is not None and now >= deadline and watch.ids and not watch.inbox:
-                    raise TimeoutError("The operation timed out.")
+                    raise self._timed_out()
         finally:
             self._unregister(watch)
+
+    def _timed_out(self) -> TimeoutError:
+        """Return the error of a wait that took too long, with what kept it from reading."""
+        error = self._away
+        if error is None:
+            return TimeoutError("The operation timed out.")
+        timed_out = TimeoutError(E_TIMED_OUT_AWAY.format(url=self._url or "", error=error))
+        timed_out.__cause__ = error
+        return timed_out
 
     def take(self, timeout: float = 0) -> None:
         """Drain once on behalf of followed results; what nobody watches goes to the source."""
@@ -513,7 +529,7 @@ class Waiter:
         except BaseException:
             self._begin_again(new)
             raise
-        self._failures = 0
+        self._failures, self._away = 0, None
         self._deliver(metas, fired)
         self._mark_begun(new)
 
@@ -539,6 +555,7 @@ class Waiter:
         except self.source.recoverable_errors as exc:
             self._recover(exc, limit)
             return
+        self._away = None
         if metas:
             self._failures = 0
             self._deliver(metas, fired)
@@ -548,10 +565,11 @@ class Waiter:
         self._disconnect()
         policy = self._retry_policy
         self._failures += 1
+        self._away = exc
         max_retries = policy.get("max_retries")
         if max_retries is not None and self._failures > max_retries:
             self._failures = 0
-            raise RuntimeError(
+            raise self.source.retry_limit_error(
                 E_RETRY_LIMIT_EXCEEDED.format(url=self._url or "", error=exc)
             ) from exc
         pause = policy.get("interval_start", 0) + policy.get("interval_step", 1) * (

@@ -79,15 +79,27 @@ def explained(app: Any | None) -> Iterator[None]:
 
 @contextmanager
 def backend_explained(app: Any) -> Iterator[None]:
-    """Turn connection errors of the app's result backend into a message and a status."""
-    backend = app.backend
+    """Turn errors of reaching the app's result backend into a message and a status."""
+    from kombu.utils.url import maybe_sanitize_url  # start-up: a command that runs has it anyway
+
     try:
         yield
-    except (*getattr(backend, "connection_errors", ()), ConnectionError) as exc:
-        where = _at(backend.as_uri())
+    except Exception as exc:
+        url = maybe_sanitize_url(str(app.conf.result_backend or ""))
+        if url.startswith("rpc") or not _cannot_reach(exc):
+            raise  # results that come as messages are away when the broker is
         raise CommandError(
-            NO_BACKEND.format(where=where, reason=_reason(exc)), EX_UNAVAILABLE
+            NO_BACKEND.format(where=_at(url), reason=_reason(exc)), EX_UNAVAILABLE
         ) from exc
+
+
+#: What the libraries of stores call the error of one that is away or lets nobody in.
+_CONNECTION_ERRORS = frozenset({"ConnectionError", "OperationalError"})
+
+
+def _cannot_reach(exc: Exception) -> bool:
+    """Return whether an error says that a result store is away, and not something of a task."""
+    return any(cls.__name__ in _CONNECTION_ERRORS for cls in type(exc).__mro__)
 
 
 def _broker_url(app: Any | None) -> str | None:

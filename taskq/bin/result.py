@@ -34,8 +34,8 @@ def result(
 
     A failed task's error is printed on stderr, and the exit status is 1.
     """
-    handle = _handle(ctx.obj.app, task_id, task)
     with backend_explained(ctx.obj.app):
+        handle = _handle(ctx.obj.app, task_id, task)
         value = handle.traceback if traceback else _value(handle, timeout)
     if json:
         from kombu.utils.json import dumps
@@ -63,6 +63,8 @@ def _value(handle: Any, timeout: float | None) -> Any:
     except ResultTimeout as exc:
         if handle.failed():
             raise _failure(handle, exc) from exc
+        if exc.__cause__ is not None:
+            raise exc.__cause__ from None  # the store, or the broker, was away all the time
         raise CommandError(
             f"No result for {handle.id} within {timeout} seconds; its state is {handle.state}."
         ) from exc

@@ -389,3 +389,31 @@ class TestWakeup:
         wakeup = Wakeup()
         threading.Timer(0.05, wakeup.set).start()
         assert wakeup.wait(10)
+
+
+def test_a_wait_that_times_out_says_that_the_store_was_away(
+    source: FedSource, waiter: Waiter
+) -> None:
+    waiter._retry_policy["max_retries"] = None
+
+    def begin(ids: Sequence[str]) -> Iterable[Meta]:
+        time.sleep(0.01)
+        raise ConnectionError("cable pulled")
+
+    source.begin = begin  # type: ignore[method-assign]
+    with pytest.raises(TimeoutError, match=r"timed out, and .* fed:// .*cable pulled") as caught:
+        waiter.wait_for("a", timeout=0.2)
+    assert isinstance(caught.value.__cause__, ConnectionError)
+
+    del source.begin
+    with pytest.raises(TimeoutError, match=r"^The operation timed out\.$"):
+        waiter.wait_for("a", timeout=0.05)
+
+
+def test_a_wait_that_ends_in_an_undecodable_state_ends_at_the_source(
+    source: FedSource, waiter: Waiter
+) -> None:
+    source.begin_error = LookupError("bad id")
+    with pytest.raises(LookupError):
+        waiter.wait_for("a", timeout=10)
+    assert source.ended == ["a"]

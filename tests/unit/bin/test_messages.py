@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import sys
 
+import pytest
+
 
 def app():
     return sys.modules["proj"].app
@@ -141,3 +143,32 @@ def test_a_shell_that_is_not_installed(taskq, project):
     result = taskq("-A", "proj", "shell", "--bpython")
     assert result.exit_code == 1
     assert "pip install bpython" in result.output
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:secret@127.0.0.1:1/0",
+        "sqlite:///nowhere/results.db",
+        "sqlite:///damaged.db",
+        "db+postgresql://me:secret@127.0.0.1:1/results",
+    ],
+)
+def test_a_result_store_that_cannot_be_reached(taskq, project, tmp_path, url):
+    (tmp_path / "damaged.db").write_text("no database" * 20)
+    result = taskq("-A", "proj", "--result-backend", url, "result", "some-id", "--timeout", "1")
+    assert result.exit_code == 69
+    assert f"Cannot reach the result backend at {url.replace('secret', '**')}" in result.output
+    assert "--result-backend" in result.output
+    assert "secret" not in result.output
+    assert "Traceback" not in result.output
+
+
+def test_results_as_messages_need_the_broker(taskq, project):
+    result = taskq(
+        *("-A", "proj", "-b", "redis://:secret@127.0.0.1:1/0", "--result-backend", "rpc://"),
+        *("result", "some-id", "--timeout", "1"),
+    )
+    assert result.exit_code == 69
+    assert "Cannot reach the message broker" in result.output
+    assert "secret" not in result.output
