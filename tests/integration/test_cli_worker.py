@@ -237,3 +237,14 @@ def test_an_unreachable_broker_is_waited_for(make_project, sqlite_url):
     with project.worker("-P", "solo", ready=False) as worker:
         worker.wait_for_log("Cannot connect to redis://")
         assert worker.stop() == 0
+
+
+def test_a_worker_on_a_damaged_database_says_so_and_ends(make_project, tmp_path):
+    damaged = tmp_path / "damaged.db"
+    damaged.write_text("no database" * 20)
+    project = make_project(CODE, broker=f"sqlite:///{damaged}", backend="cache+memory://")
+    with project.worker(ready=False) as worker:
+        assert worker.process.wait(30) == 1
+        assert worker.log.count(f"The file {damaged} is damaged or is not an SQLite") <= 2
+        assert "Unrecoverable error: DatabaseCorrupt" in worker.log
+    assert damaged.read_text() == "no database" * 20

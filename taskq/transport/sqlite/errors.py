@@ -53,6 +53,9 @@ class DatabaseCorrupt(DatabaseError):
     Trying again does not help, so this is the one error that is not `DatabaseUnavailable`.
     """
 
+    #: A worker that meets it when it connects ends.
+    permanent = True
+
 
 E_LOCKED = (
     "The database {path} has been locked by another process for {busy_timeout:g} s. Find the "

@@ -189,7 +189,7 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def on_connection_error_before_connected(self, exc: BaseException) -> None:
         """The first connection attempt of this round failed."""
-        if not self.app.conf.broker_connection_retry:
+        if not self.app.conf.broker_connection_retry or getattr(exc, "permanent", False):
             raise exc
         self.failed_attempts += 1
         logger.error(
