@@ -20,6 +20,7 @@ from kombu.serialization import dumps, registry
 from kombu.utils import json as kombu_json
 
 from taskq.app.drafts import Draft, Prepared
+from taskq.app.unreachable import naming_the_broker
 from taskq.utils.jsontext import encode_json
 
 __all__ = ("Producer",)
@@ -159,10 +160,11 @@ class Producer(_KombuProducer):
             if not isinstance(exc, errors):
                 raise
             if not retry:
-                with connection._reraise_as_library_errors():
+                with naming_the_broker(connection):
                     raise
         policy = dict(retry_policy or {})
-        return connection.ensure(self, send, **policy)()
+        with naming_the_broker(connection):
+            return connection.ensure(self, send, **policy)()
 
     @contextmanager
     def batch_tasks(

@@ -12,6 +12,7 @@ from typing import Any
 from taskq import exceptions
 from taskq._state import get_current_worker_task
 from taskq.app.delayed import through_delay_queues
+from taskq.app.unreachable import naming_the_broker
 from taskq.utils.functional import maybe_list
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
@@ -205,7 +206,7 @@ class Sending:
                 self.backend.on_task_call(producer, task_id)
             self.amqp.send_task_message(producer, name, message, **options)
         except OSError:
-            with producer.connection._reraise_as_library_errors():
+            with naming_the_broker(producer.connection):
                 raise
 
     def _inherit(

@@ -18,6 +18,7 @@ from taskq.app.messages import check_arguments
 from taskq.app.producer import CHANNEL_OPTIONS, Producer, is_kombus_json
 from taskq.app.sending import Sending
 from taskq.app.task.calling import TaskCalls
+from taskq.app.unreachable import naming_the_broker
 from taskq.utils.jsontext import encode_json
 from taskq.utils.nodenames import anon_nodename
 from taskq.utils.saferepr import saferepr
@@ -224,7 +225,7 @@ class Shortcut:
                 self._app.backend.on_task_call(producer, task_id)
             producer.publish_task(body, headers=headers, properties=properties, **self._publishing)
         except OSError:
-            with producer.connection._reraise_as_library_errors():
+            with naming_the_broker(producer.connection):
                 raise
 
     # -- many messages in one go ----------------------------------------------------------

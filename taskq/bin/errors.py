@@ -113,4 +113,4 @@ def _at(url: str | None) -> str:
 
 
 def _reason(exc: BaseException) -> str:
-    return str(exc).strip() or type(exc).__name__
+    return str(getattr(exc, "reason", None) or exc).strip() or type(exc).__name__

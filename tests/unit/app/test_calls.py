@@ -321,3 +321,45 @@ def test_protocol_1_tells_the_place_in_a_group(app, greet):
         channel = connection.default_channel
         messages = [channel.basic_get(app.conf.task_default_queue, no_ack=True) for _ in range(2)]
     assert sorted(message.payload["group_index"] for message in messages) == [0, 1]
+
+
+AWAY = ["redis://:s3cret@127.0.0.1:1/0", "amqp://me:s3cret@127.0.0.1:1//"]
+
+
+class TestBrokerThatIsAway:
+    """The error names the broker, without its password, and what the connection said."""
+
+    @pytest.fixture(params=AWAY)
+    def url(self, request):
+        return request.param
+
+    @pytest.fixture
+    def app(self, url):
+        app = TaskQ("away", broker=url, backend="cache+memory://", set_as_current=False)
+        app.conf.task_publish_retry_policy = {
+            "max_retries": 1,
+            "interval_start": 0,
+            "interval_step": 0,
+            "interval_max": 0,
+        }
+        return app
+
+    @pytest.mark.parametrize(
+        "call",
+        [
+            lambda task: task.delay("you"),
+            lambda task: task.apply_async(("you",), retry=False),
+            lambda task: task.apply_async(("you",), countdown=1),
+            lambda task: task.app.send_task("greet", ("you",)),
+            lambda task: group(task.s("you"), task.s("me")).apply_async(),
+            lambda task: (task.s("you") | task.s()).apply_async(),
+        ],
+        ids=["delay", "no-retry", "options", "by-name", "group", "chain"],
+    )
+    def test_the_error(self, app, greet, url, call):
+        with pytest.raises(greet.OperationalError) as caught:
+            call(greet)
+        message = str(caught.value)
+        assert f"Cannot reach the message broker at {url.replace('s3cret', '**')}" in message
+        assert message.rstrip(".").endswith("Connection refused")
+        assert caught.value.__cause__ is not None
