@@ -301,6 +301,15 @@ def sleep(self, seconds):
     return "slept"
 
 
+@app.task(name="t.patient", bind=True)
+def patient(self):
+    say(f"[{self.request.id}] sleeps")
+    try:
+        time.sleep(30)
+    except EXC.SoftTimeLimitExceeded:
+        return "interrupted"
+
+
 @app.task(name="t.rated", rate_limit="10/s")
 def rated(n):
     return n
@@ -584,6 +593,9 @@ def revokes(p):
     killed = started(p, p.sleep.delay(30))
     killed.revoke(terminate=True, signal="SIGKILL")
     out.append(finished(killed))
+    interrupted = started(p, p.patient.delay())
+    interrupted.revoke(terminate=True, signal="SIGUSR1")
+    out.append(outcome(logged(p, interrupted, "succeeded")))
     stamped = started(p, p.sleep.apply_async((30,), stamped_headers=["who"], who="x"))
     app.control.revoke_by_stamped_headers({"who": ["x"]}, terminate=True)
     out.append(finished(stamped))

@@ -92,7 +92,7 @@ class Limits:
             elif child.queue and child.soft_at <= now:
                 child.soft_at = NEVER
                 seq, job = child.queue[0]
-                self._interrupt(child, seq)
+                self.interrupt(child, seq)
                 try:
                     job.on_limit(True, self.soft_limit_of(job))
                 except Exception:
@@ -100,7 +100,7 @@ class Limits:
         deadlines = (min(child.soft_at, child.hard_at) for child in self._children())
         self._arm(min(deadlines, default=NEVER))
 
-    def _interrupt(self, child: Child, seq: int, retry_in: float = SOFT_RETRY) -> None:
+    def interrupt(self, child: Child, seq: int, retry_in: float = SOFT_RETRY) -> None:
         """Raise SoftTimeLimitExceeded in the task; again, until the child says it took effect."""
         child.page.slots[SOFT_LIMIT] = seq
         os.kill(child.pid, signal.SIGUSR1)
@@ -108,6 +108,6 @@ class Limits:
         def again() -> None:
             runs = child.exitcode is None and child.queue and child.queue[0][0] == seq
             if runs and child.page.slots[SOFT_LIMIT] == seq:
-                self._interrupt(child, seq, retry_in * 2)
+                self.interrupt(child, seq, retry_in * 2)
 
         self._loop.call_later(retry_in, again)

@@ -12,6 +12,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Sequence
+from signal import SIGUSR1
 from typing import Any
 from uuid import uuid4
 
@@ -256,14 +257,18 @@ class TaskPool(BasePool):
             pid: of the child, meaning whatever job it runs now; or the job. Nothing happens when
                 there is no such child, or it runs nothing, or the job is not running.
             signal: number or name, SIGTERM by default. SIGTERM and SIGQUIT raise SystemExit
-                inside the task, and are followed by SIGKILL if it does not end.
+                inside the task, and are followed by SIGKILL if it does not end. SIGUSR1 raises
+                SoftTimeLimitExceeded, which the task may handle.
         """
         signum = signal_number(signal)
         for child in list(self._children.values()):
             if not child.queue:
                 continue
             if child.pid == pid or child.queue[0][1] is pid:
-                self._killer.terminate(child, signum)
+                if signum == SIGUSR1:
+                    self._limits.interrupt(child, child.queue[0][0])
+                else:
+                    self._killer.terminate(child, signum)
                 return
 
     def jobs(self) -> list[RunningJob]:
