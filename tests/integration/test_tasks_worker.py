@@ -123,6 +123,20 @@ def reject_late():
     raise Reject("dead", requeue=False)
 
 
+@app.task(acks_late=True, acks_on_failure=False)
+def fail_late(how):
+    if how == "killed":
+        os.kill(os.getpid(), 9)
+    raise ValueError(how)
+
+
+@app.task(bind=True, acks_late=True, acks_on_timeout=False)
+def slow_at_first(self):
+    if not self.request.delivery_info["redelivered"]:
+        time.sleep(30)
+    return "in time"
+
+
 @app.task(bind=True)
 def where(self):
     r = self.request
@@ -307,11 +321,18 @@ app.conf.task_default_routing_key = "{unique}"
     with kombu.Connection(amqp_url) as connection, connection.channel() as channel:
         dead(channel).declare()
         try:
-            with project.worker("-c", "1"):
+            with project.worker("-c", "1") as worker:
                 result = proj.reject_late.delay()
-                letter = wait_until(lambda: dead(channel).get(no_ack=True), timeout=15)
-            assert letter.headers["id"] == result.id
-            assert letter.headers["x-death"][0]["reason"] == "rejected"
+                failed, killed = proj.fail_late.delay("failed"), proj.fail_late.delay("killed")
+                letters = [
+                    wait_until(lambda: dead(channel).get(no_ack=True), timeout=15) for _ in range(3)
+                ]
+                again = proj.slow_at_first.apply_async(time_limit=1)
+                worker.wait_for_log(f"[{again.id}] succeeded")
+            assert {letter.headers["id"] for letter in letters} == {
+                result.id, failed.id, killed.id,
+            }  # fmt: skip
+            assert letters[0].headers["x-death"][0]["reason"] == "rejected"
         finally:
             dead(channel).delete()
             channel.queue_delete(unique)

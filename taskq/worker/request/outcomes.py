@@ -65,15 +65,17 @@ class Outcomes(Revocable):
         task_ready(self)
         logger.error("Hard time limit (%ss) exceeded for %s[%s]", timeout, self.name, self.id)
         exc = TimeLimitExceeded(timeout)
-        self._keep_dead(Reason.FAILED, exc)
+        runs_again = self._task.acks_late and not self._acks_on("timeout")
+        if not runs_again:
+            self._keep_dead(Reason.FAILED, exc)
         self._task.backend.mark_as_failure(
             self.id, exc, request=self._context, store_result=self.store_errors
         )
         self.send_event("task-failed", exception=safe_repr(exc), traceback="")
-        if self._task.acks_late and self._acks_on("timeout"):
-            self.acknowledge()
+        if runs_again:
+            self.reject(requeue=True)
         elif self._task.acks_late:
-            self.reject(requeue=False)
+            self.acknowledge()
 
     def _acks_on(self, what: str) -> bool:
         """Return whether a late acknowledged task is acknowledged on failure or timeout."""
@@ -157,7 +159,7 @@ class Outcomes(Revocable):
         # Before it is settled: the message is the broker's until then.
         self._keep_dead(Reason.FAILED, exc, exc_info)
         if self._task.acks_late:
-            if is_worker_lost or self._acks_on("failure"):
+            if self._acks_on("failure"):
                 self.acknowledge()
             else:
                 self.reject(requeue=False)
