@@ -264,13 +264,15 @@ class _chain(Signature):
         root_id: str | None = None,
         parent_id: str | None = None,
         group_index: int | None = None,
+        *,
+        own: bool = False,
     ) -> Any:
         """Give all steps their ids; parameters as of `Signature.freeze`, for the last step.
 
         Returns the result handle of the last step, None if there is none.
         """
         place = Place(_id or self.id, group_id, group_index, chord, root_id, parent_id)
-        planned = plan(self.tasks, place, app=self.app, clone=False)
+        planned = plan(self.tasks, place, app=self.app, clone=False, own=own)
         if not planned.tasks:
             return None
         self.tasks = planned.tasks[::-1]

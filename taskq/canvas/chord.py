@@ -252,7 +252,12 @@ class _chord(Signature):
             # A store that counts would take the number of results for that of the tasks.
             body["chord_size"] = size
         header_result = header.freeze(
-            header_id, group_id=header_id, chord=plain(body), root_id=root_id, parent_id=parent_id
+            header_id,
+            group_id=header_id,
+            chord=plain(body),
+            root_id=root_id,
+            parent_id=parent_id,
+            own=True,
         )
         put_after(header_result, body_result, body)
         sending = {"producer": producer, **options, **(header_delay or {})}
@@ -281,6 +286,8 @@ class _chord(Signature):
         root_id: str | None = None,
         parent_id: str | None = None,
         group_index: int | None = None,
+        *,
+        own: bool = False,
     ) -> Any:
         """Give header and body their ids; parameters as of `Signature.freeze`, for the body.
 
@@ -290,12 +297,12 @@ class _chord(Signature):
         header = self._header_group(self.id)
         if not is_group(self.header):
             self.tasks = header
-        header_result = header.freeze(root_id=root_id, parent_id=parent_id)
+        header_result = header.freeze(root_id=root_id, parent_id=parent_id, own=own)
         self["options"]["task_id"] = header.id
         if self.body is None:
             return None
         body_result = self.body.freeze(
-            _id, group_id=group_id, chord=chord, root_id=root_id, group_index=group_index
+            _id, group_id=group_id, chord=chord, root_id=root_id, group_index=group_index, own=own
         )
         put_after(header_result, body_result, self.body)
         return body_result

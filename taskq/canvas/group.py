@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from taskq._state import get_current_worker_task
-from taskq.canvas.kinds import TYPES, is_chain, is_group, register_type
+from taskq.canvas.kinds import TYPES, AnySignature, is_chain, is_group, register_type
 from taskq.canvas.signature import Signature, maybe_signature
 from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
@@ -23,6 +23,10 @@ __all__ = ("group", "sending_batch")
 PLACE_OPTIONS = frozenset(("task_id", "group_id", "group_index", "chord", "root_id", "parent_id"))
 #: Those that say nothing to what follows the group.
 _SIMPLE_OPTIONS = frozenset(("task_id", "root_id", "parent_id"))
+
+#: Arguments and options that a group gives to its tasks.
+Spread = tuple[tuple[Any, ...], dict[str, Any], dict[str, Any]]
+NOTHING: Spread = ((), {}, {})
 
 
 @register_type("group")
@@ -114,7 +118,7 @@ class group(Signature):  # noqa: N801 - the public name
         if options.keys() <= _SIMPLE_OPTIONS and all(map(_is_simple_call, self.tasks)):
             results = self._send_simple_calls(args, kwargs, group_id, producer, options)
         else:
-            tasks = self._cloned_tasks()
+            tasks = self._flat_tasks()
             results = _freeze_tasks(
                 tasks,
                 group_id,
@@ -197,19 +201,32 @@ class group(Signature):  # noqa: N801 - the public name
             options["chain"] = following
         return chord.apply_async(args, kwargs, producer=producer, **options)
 
-    def _cloned_tasks(self) -> list[Any]:
-        """Return copies of the tasks, those of groups in the group among them, in order."""
+    def _flat_tasks(self, *, own: bool = False) -> list[Any]:
+        """Return copies of the tasks, those of groups in the group among them, in order.
+
+        - own: return the tasks themselves where they can be had: nobody else has them.
+
+        What is in a group in the group has the arguments and options of that.
+        """
         flat = []
-        todo = [iter(self.tasks)]
+        todo: list[tuple[Iterator[Any], Spread]] = [(iter(self.tasks), NOTHING)]
         while todo:
-            task = next(todo[-1], None)
+            members, spread = todo[-1]
+            task: Any = next(members, None)
             if task is None:
                 todo.pop()
                 continue
-            task = maybe_signature(task, app=self._app, clone=True)
+            if not isinstance(task, AnySignature):
+                task = maybe_signature(task, app=self._app)
+            args, kwargs, options = spread
             if is_group(task):
-                todo.append(iter(task.spread_tasks()))
+                inner = task._cloned(type(task), args, kwargs, **options)
+                todo.append((iter(inner.tasks), inner._spread()))
             elif not is_chain(task) or task.has_steps:
+                if not own or args or kwargs or options:
+                    task = task.clone(args, kwargs, **options)
+                if self._app is not None:
+                    task._app = self._app
                 flat.append(task)
         return flat
 
@@ -221,13 +238,11 @@ class group(Signature):  # noqa: N801 - the public name
             for task in map(maybe_signature, self.tasks)
         )
 
-    def spread_tasks(self) -> list[Any]:
-        """Return copies of the tasks that have the arguments and options of the group."""
+    def _spread(self) -> Spread:
+        """Return the arguments and options that the group gives to its tasks."""
         args, kwargs = self._partial_arguments(None, None, "tasks")
         options = {k: value for k, value in self["options"].items() if k not in PLACE_OPTIONS}
-        return [
-            maybe_signature(task, clone=True).clone(args, kwargs, **options) for task in self.tasks
-        ]
+        return args, kwargs, options
 
     def freeze(
         self,
@@ -237,6 +252,8 @@ class group(Signature):  # noqa: N801 - the public name
         root_id: str | None = None,
         parent_id: str | None = None,
         group_index: int | None = None,
+        *,
+        own: bool = False,
     ) -> Any:
         """Give the group and its tasks their ids; see `Signature.freeze`.
 
@@ -249,6 +266,7 @@ class group(Signature):  # noqa: N801 - the public name
             root_id: id of the first task of the workflow.
             parent_id: id of the task that sends the group.
             group_index: position of this group where it is the end of a chain.
+            own: nobody else has these tasks: they need not become copies.
 
         Returns a `GroupResult`.
         """
@@ -263,7 +281,7 @@ class group(Signature):  # noqa: N801 - the public name
             options["group_index"] = group_index
         root_id = options["root_id"] = root_id or options.get("root_id")
         parent_id = options["parent_id"] = parent_id or options.get("parent_id")
-        tasks = self._cloned_tasks()
+        tasks = self._flat_tasks(own=own)
         results = _freeze_tasks(tasks, group_id, chord, root_id, parent_id)
         self.tasks = tasks
         return self.app.GroupResult(options["task_id"], results)
@@ -285,7 +303,7 @@ class group(Signature):  # noqa: N801 - the public name
         args, kwargs = self._partial_arguments(args, kwargs, "tasks")
         group_id = options.pop("task_id", None) or uuid()
         options = {key: value for key, value in options.items() if key not in PLACE_OPTIONS}
-        tasks = self._cloned_tasks()
+        tasks = self._flat_tasks()
         _freeze_tasks(tasks, group_id, None, None, None)
         results = [task.apply(args, kwargs, **options) for task in tasks]
         return app.GroupResult(group_id, results)
@@ -372,7 +390,10 @@ def _is_simple_call(task: Any) -> bool:
 def _freeze_tasks(
     tasks: Iterable[Any], group_id: str | None, chord: Any, root_id: Any, parent_id: Any
 ) -> list[Any]:
-    """Give the tasks of a group their ids and positions; return their result handles."""
+    """Give the tasks of a group, which nobody else has, their ids and positions.
+
+    Returns their result handles.
+    """
     return [
         task.freeze(
             group_id=group_id,
@@ -380,6 +401,7 @@ def _freeze_tasks(
             root_id=root_id,
             parent_id=parent_id,
             group_index=index,
+            own=True,
         )
         for index, task in enumerate(tasks)
     ]

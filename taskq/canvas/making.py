@@ -100,25 +100,37 @@ def plain(value: Any, *, only_signatures: bool = False) -> Any:
     for the length of a group), and for pickles that are read where there is no taskq. JSON needs
     none of this.
     """
-    return _plain(value, only_signatures, set())
-
-
-def _plain(value: Any, only_signatures: bool, inside: set[int]) -> Any:
-    """Do the work of `plain`.
-
-    - inside: identities of the containers that the value is in; one that is in itself is left as
-      it is, for the serializer to take or to refuse.
-    """
-    identity = id(value)
-    if not isinstance(value, dict | list | tuple) or identity in inside:
+    if not _has_parts(value):
         return value
-    if only_signatures and value.__class__ is dict:
-        return value
-    inside.add(identity)
-    try:
-        if isinstance(value, dict):
-            return {key: _plain(item, False, inside) for key, item in value.items()}
-        items = [_plain(item, only_signatures, inside) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    finally:
-        inside.discard(identity)
+    holder = [value]
+    # Without recursion: workflows may be nested deeper than calls of Python may.
+    todo: list[Any] = [(holder, 0, only_signatures)]
+    tuples: list[tuple[Any, Any]] = []
+    inside: set[int] = set()
+    while todo:
+        place = todo.pop()
+        if place.__class__ is int:
+            inside.discard(place)
+            continue
+        owner, key, keep = place
+        item = owner[key]
+        identity = id(item)
+        # One that is in itself is left as it is, for the serializer to take or to refuse.
+        if identity in inside or (keep and item.__class__ is dict):
+            continue
+        inside.add(identity)
+        todo.append(identity)
+        owner[key] = copy = dict(item) if isinstance(item, dict) else list(item)
+        if isinstance(item, dict):
+            todo += [(copy, name, False) for name, part in item.items() if _has_parts(part)]
+        else:
+            todo += [(copy, index, keep) for index, part in enumerate(item) if _has_parts(part)]
+            if isinstance(item, tuple):
+                tuples.append((owner, key))
+    for owner, key in reversed(tuples):
+        owner[key] = tuple(owner[key])
+    return holder[0]
+
+
+def _has_parts(value: Any) -> bool:
+    return isinstance(value, (dict, list, tuple))

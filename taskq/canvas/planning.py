@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from taskq.canvas.composing import compose
 from taskq.canvas.kinds import TYPES, is_chain, is_chord, is_empty_group, is_group
-from taskq.canvas.signature import maybe_signature
+from taskq.canvas.signature import Signature, maybe_signature
 from taskq.utils.functional import maybe_list
 
 __all__ = ("Place", "Plan", "flatten", "plan", "root_result")
@@ -58,6 +58,7 @@ def plan(
     following: Iterable[Any] = (),
     app: Any = None,
     clone: bool = True,
+    own: bool = False,
 ) -> Plan:
     """Return what to send for these steps.
 
@@ -70,8 +71,10 @@ def plan(
         following: planned steps that follow the last one, the next one at the end.
         app: app of steps that are plain dicts.
         clone: leave the steps as they are and plan copies of them.
+        own: without copies, nobody else has the steps.
     """
-    flat = flatten(steps, app=app, clone=clone)
+    flat = flatten(steps, app=app, clone=clone, own=own and not clone)
+    own = own or clone
     if flat and (args or kwargs):
         flat[0] = flat[0].clone(args, kwargs)
     errbacks = maybe_list(link_error) or ()
@@ -91,13 +94,14 @@ def plan(
                 root_id=place.root_id,
                 parent_id=place.parent_id if index == first else None,
                 group_index=place.group_index,
+                own=own,
             )
         else:
             if needs_join(step):
                 step = join(step, tasks.pop())
                 results.pop()
             parent_id = place.parent_id if index == first else None
-            result = step.freeze(root_id=place.root_id, parent_id=parent_id)
+            result = step.freeze(root_id=place.root_id, parent_id=parent_id, own=own)
         for errback in errbacks:
             step.link_error(maybe_signature(errback, app=app, clone=True))
         tasks.append(step)
@@ -107,28 +111,44 @@ def plan(
     return Plan(tasks, results, rest)
 
 
-def flatten(steps: Iterable[Any], *, app: Any = None, clone: bool = True) -> list[Any]:
+def flatten(
+    steps: Iterable[Any], *, app: Any = None, clone: bool = True, own: bool = False
+) -> list[Any]:
     """Return the steps of a chain without chains in chains and groups of one task or none.
 
     A chain that has nothing but empty groups is one of them: it has a result, of no tasks.
+
+    Parameters:
+        steps: signatures, first step first.
+        app: app to send them with.
+        clone: return copies.
+        own: nobody else has the steps, nor what they are made of.
     """
-    flat = []
+    flat: list[Any] = []
     nothing = None
-    todo = list(steps)[::-1]
+    # Each step, and whether nobody else has it.
+    todo = [(step, own) for step in steps][::-1]
     while todo:
-        step = maybe_signature(todo.pop(), app=app, clone=clone)
+        step, is_own = todo.pop()
+        if not isinstance(step, Signature):
+            step, is_own = maybe_signature(step, app=app), True
         if is_chain(step):
-            todo.extend(reversed(step.unchain_tasks()))
+            inner = step.tasks if is_own and not has_links(step) else step.unchain_tasks()
+            todo.extend((each, True) for each in reversed(inner))
         elif is_empty_group(step):
             nothing = step
         elif is_group(step) and len(step.tasks) == 1:
-            todo.extend(step.tasks)
-        elif todo and is_chord(step) and is_chain(step.body) and not has_links(step):
-            # What follows the chord may then follow the last step of its body.
-            body = step.body.unchain_tasks()
-            todo.extend(reversed(body[1:]))
-            flat.append(step.with_body(body[0]) if body else step)
+            todo.extend((task, is_own) for task in step.tasks)
         else:
+            if clone and not is_own:
+                step = step.clone()
+            if app is not None:
+                step._app = app
+            if todo and is_chord(step) and is_chain(step.body) and not has_links(step):
+                # What follows the chord may then follow the last step of its body.
+                body = step.body.unchain_tasks()
+                todo.extend((each, True) for each in reversed(body[1:]))
+                step = step.with_body(body[0]) if body else step
             flat.append(step)
     return flat or ([nothing] if nothing is not None else [])
 

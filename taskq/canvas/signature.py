@@ -256,6 +256,8 @@ class Signature(Copied, Linked):
         root_id: str | None = None,
         parent_id: str | None = None,
         group_index: int | None = None,
+        *,
+        own: bool = False,
     ) -> Any:
         """Give the call its id and its place in a workflow, before it is sent.
 
@@ -266,6 +268,7 @@ class Signature(Copied, Linked):
             root_id: id of the first task of the workflow.
             parent_id: id of the task that sends it.
             group_index: its position in the group, from 0.
+            own: nobody else has what a workflow is made of: none of it needs to be copied.
 
         Returns the result handle.
         """

@@ -436,3 +436,40 @@ def test_a_message_of_a_group_of_chains_has_its_own_chain_only(app, s):
     group(chain(*[s.a(i) for i in range(50)]) for _ in range(20)).apply_async()
     lengths = {len(json.dumps(message.embed)) for message in sent(app)}
     assert max(lengths) < 50 * 400
+
+
+def nested(build, depth, innermost):
+    for _ in range(depth):
+        innermost = build(innermost)
+    return innermost
+
+
+#: How a workflow gets one level deeper, and how often the work may double with the depth: what is
+#: inside carries all that follows it, so that it is the number of bytes that grows with the square.
+DEEPER = {
+    "groups": (lambda s, inner: group(inner, s.a(1)), 1),
+    "bodies": (lambda s, inner: chord([s.a(1)], inner), 1),
+    "chains": (lambda s, inner: _chain(s.a(1), inner), 1),
+    "headers": (lambda s, inner: chord([inner, s.a(1)], s.t()), 2),
+    "chains and groups": (lambda s, inner: group(chain(s.a(1), inner), s.a(1)), 2),
+}
+
+
+@pytest.mark.parametrize("kind", DEEPER)
+def test_the_work_of_sending_what_is_nested(app, s, kind):
+    deeper, doublings = DEEPER[kind]
+    s.a(1).apply_async()
+    work = []
+    for depth in (20, 40, 80):
+        workflow = nested(lambda inner: deeper(s, inner), depth, s.a(0))
+        with calls_counted() as count:
+            workflow.apply_async()
+        work.append(count[0])
+        sent(app)
+    assert work[2] - work[1] <= 1.15 * 2**doublings * (work[1] - work[0])
+
+
+def test_workflows_may_be_nested_deeper_than_calls(app, s):
+    for deeper, _ in DEEPER.values():
+        nested(lambda inner, deeper=deeper: deeper(s, inner), 120, s.a(0)).apply_async()
+    assert sent(app)
