@@ -16,7 +16,7 @@ BUGREPORT_INFO = """
 software -> taskq:{taskq_v} (as celery:{celery_v}) kombu:{kombu_v} py:{py_v}
             billiard:{billiard_v} {driver_v}
 platform -> system:{system} arch:{arch}
-            kernel version:{kernel_version} imp:{py_i}
+            kernel version:{kernel_version} imp:{implementation}
 loader   -> {loader}
 settings -> transport:{transport} results:{results}
 
@@ -31,6 +31,20 @@ def appstr(app: Any) -> str:
 
 def bugreport(app: Any) -> str:
     """Return what somebody who helps with a problem needs to know about *app*, as text."""
+    told = facts(app)
+    software, system = told["software"], told["platform"]
+    return BUGREPORT_INFO.format(
+        **{f"{name}_v": version for name, version in software.items()},
+        **system,
+        loader=told["loader"],
+        transport=told["transport"],
+        results=told["results"],
+        human_settings=app.conf.humanize(),
+    )
+
+
+def facts(app: Any) -> dict[str, Any]:
+    """Return what the report tells, by name."""
     # Asked for rarely, and not cheap to import.
     import platform
 
@@ -38,22 +52,26 @@ def bugreport(app: Any) -> str:
     import kombu
 
     connection = app.connection()
-    return BUGREPORT_INFO.format(
-        taskq_v=taskq.VERSION_BANNER,
-        celery_v=taskq.CELERY_COMPAT,
-        kombu_v=kombu.__version__,
-        py_v=platform.python_version(),
-        billiard_v=billiard.__version__,
-        driver_v=_driver(connection),
-        system=platform.system(),
-        arch=", ".join(part for part in platform.architecture() if part),
-        kernel_version=platform.release() if os.name == "posix" else platform.version(),
-        py_i=sys.implementation.name,
-        loader=_qualname(type(app.loader)),
-        transport=connection.transport_cls or "amqp",
-        results=sanitize_url(app.conf.result_backend) or "disabled",
-        human_settings=app.conf.humanize(),
-    )
+    return {
+        "software": {
+            "taskq": taskq.VERSION_BANNER,
+            "celery": taskq.CELERY_COMPAT,
+            "kombu": kombu.__version__,
+            "py": platform.python_version(),
+            "billiard": billiard.__version__,
+            "driver": _driver(connection),
+        },
+        "platform": {
+            "system": platform.system(),
+            "arch": ", ".join(part for part in platform.architecture() if part),
+            "kernel_version": platform.release() if os.name == "posix" else platform.version(),
+            "implementation": sys.implementation.name,
+        },
+        "loader": _qualname(type(app.loader)),
+        "transport": connection.transport_cls or "amqp",
+        "results": sanitize_url(app.conf.result_backend) or "disabled",
+        "settings": app.conf.table(with_defaults=False),
+    }
 
 
 def _driver(connection: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from json import dumps
 from typing import Any
 
 import click
@@ -37,6 +38,7 @@ def _routing(*names: str, **kwargs: Any) -> Any:
 @_routing("--queue", help="Queue to send it to.")
 @_routing("--exchange", help="Exchange to send it to.")
 @_routing("--routing-key", help="Routing key to send it with.")
+@_calling("-j", "--json", is_flag=True, help="Print the id as JSON.")
 @click.pass_context
 @handle_preload_options
 def call(
@@ -51,6 +53,7 @@ def call(
     queue: str | None,
     exchange: str | None,
     routing_key: str | None,
+    json: bool,
 ) -> None:
     """Send the task NAME and print its id.
 
@@ -68,4 +71,4 @@ def call(
         eta=eta,
         expires=expires,
     )
-    ctx.obj.echo(result.id)
+    ctx.obj.echo(dumps({"id": result.id}) if json else result.id)

@@ -26,6 +26,19 @@ def test_call_sends_and_prints_the_id(taskq, project):
     message.ack()
 
 
+def test_call_and_report_as_json(taskq, project):
+    sent = taskq("-A", "proj", "call", "proj.add", "-a", "[1, 2]", "--json")
+    assert list(json.loads(sent.output)) == ["id"]
+    app().conf.update(redis_password="hush", beat_schedule={"x": {"task": "t", "schedule": 5}})
+    report = taskq("-A", "proj", "report", "--json")
+    told = json.loads(report.output)
+    assert told["software"]["taskq"] in taskq("-A", "proj", "report").output
+    assert set(told["platform"]) == {"arch", "implementation", "kernel_version", "system"}
+    assert told["settings"]["redis_password"] == "********"
+    assert told["settings"]["beat_schedule"]["x"]["task"] == "t"
+    assert "hush" not in report.output
+
+
 def test_call_refuses_what_is_no_array(taskq, project):
     result = taskq("-A", "proj", "call", "proj.add", "-a", "{}")
     assert result.exit_code == 2
