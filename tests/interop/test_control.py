@@ -151,6 +151,7 @@ ASKED: list[tuple[str, dict[str, Any]]] = [
     ("pool_grow", {"n": 1}),
     ("pool_shrink", {"n": 1}),
     ("pool_shrink", {"n": "many"}),
+    ("pool_grow", {"n": -1}),
     ("ping", {"unknown": 1}),
 ]
 

@@ -13,7 +13,10 @@ from taskq.worker.control.panel import control_command, ok
 logger = get_logger("celery.worker.control")
 
 
-def _refuse_with_autoscale(state: Any, command: str) -> None:
+def _check(state: Any, command: str, n: int) -> None:
+    """Raise ValueError where the number of processes can't be changed so."""
+    if n < 0:
+        raise ValueError(f"{command} takes a number of processes, not {n}")
     if state.consumer.controller.autoscaler is not None:
         raise ValueError(
             f"{command} is no use with --autoscale, which would undo it: change its limits instead"
@@ -23,7 +26,7 @@ def _refuse_with_autoscale(state: Any, command: str) -> None:
 @control_command(args=[("n", int)], signature="[N=1]")
 def pool_grow(state: Any, n: int = 1, **kwargs: Any) -> Any:
     """Add pool processes."""
-    _refuse_with_autoscale(state, "pool_grow")
+    _check(state, "pool_grow", n)
     state.consumer.pool.grow(n)
     state.consumer._update_prefetch_count(n)
     return ok("pool will grow")
@@ -32,7 +35,7 @@ def pool_grow(state: Any, n: int = 1, **kwargs: Any) -> Any:
 @control_command(args=[("n", int)], signature="[N=1]")
 def pool_shrink(state: Any, n: int = 1, **kwargs: Any) -> Any:
     """Remove pool processes."""
-    _refuse_with_autoscale(state, "pool_shrink")
+    _check(state, "pool_shrink", n)
     state.consumer.pool.shrink(n)
     state.consumer._update_prefetch_count(-n)
     return ok("pool will shrink")
