@@ -12,6 +12,8 @@ from time import monotonic, sleep
 from typing import Any
 
 from taskq import bootsteps
+from taskq.exceptions import ImproperlyConfigured
+from taskq.utils.imports import qualname
 from taskq.utils.log import get_logger
 from taskq.utils.threads import bgThread
 from taskq.worker import state
@@ -46,6 +48,12 @@ class WorkerComponent(bootsteps.StartStopStep):
         self.enabled = w.autoscale = autoscale
         w.autoscaler = None
         if autoscale:
+            if not hasattr(w.pool_cls, "grow"):
+                pool = qualname(w.pool_cls)
+                raise ImproperlyConfigured(
+                    f"--autoscale needs a pool that can grow and shrink, and {pool} can't: leave "
+                    "the option out, or choose another pool with -P"
+                )
             # The pool, made after this, begins with the least; one process always stays.
             w.max_concurrency = max(*autoscale, 1)
             w.min_concurrency = max(min(autoscale), 1)

@@ -219,11 +219,20 @@ def default(
             consumer._limit_task(request, bucket, 1)
             return
         task_reserved(request)
-        for callback in callbacks or ():
-            callback(request)
+        if callbacks:
+            _tell(callbacks, request)
         send_to_pool(request)
 
     return handle
+
+
+def _tell(callbacks: Any, request: Any) -> None:
+    """Call what extensions want called with each request; none of them may cost the task."""
+    for callback in callbacks:
+        try:
+            callback(request)
+        except Exception:
+            logger.exception("%r failed with %s, which runs all the same", callback, request)
 
 
 def _started_before(early_acks: Any, message: Any) -> bool:

@@ -47,3 +47,18 @@ def test_autoscale_must_be_on_to_be_changed(
     with project.worker("-c", "1", "-n", "a@h"):
         answers = project.proj.app.control.autoscale(2, 1, reply=True, timeout=5, limit=1)
         assert "--autoscale" in answers[0]["a@h"]["error"]
+
+
+def test_a_pool_of_one_size_is_told_from_others(
+    make_project: Callable[..., Project], sqlite_url: str
+) -> None:
+    project = make_project(CODE, broker=sqlite_url, backend=sqlite_url)
+    refused = project.run("-A", "proj", "worker", "-P", "solo", "--autoscale=4,1")
+    assert refused.returncode == 1
+    assert "Error: --autoscale needs a pool that can grow" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    with project.worker("-P", "solo", "-n", "a@h"):
+        control = project.proj.app.control
+        for command in (control.pool_grow, control.pool_shrink):
+            ((answer,),) = [reply.values() for reply in command(1, reply=True, timeout=20, limit=1)]
+            assert "whose size never changes" in answer["error"]

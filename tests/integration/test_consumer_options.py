@@ -175,3 +175,30 @@ def test_rabbitmq_delays_messages_of_quorum_queues(make_project, amqp_url):
             assert result.get(timeout=20) >= sent + 8
     finally:
         remove(project, settings)
+
+
+BROKEN_STEP = """
+from taskq import bootsteps
+
+@app.task
+def add(x, y):
+    return x + y
+
+class Broken(bootsteps.StartStopStep):
+    requires = ("taskq.worker.consumer.tasks:Tasks",)
+
+    def start(self, consumer):
+        consumer.on_task_message.add(self.look)
+
+    def look(self, request):
+        raise AttributeError("a mistake of the extension's")
+
+app.steps["consumer"].add(Broken)
+"""
+
+
+def test_what_an_extension_does_wrong_costs_no_task(make_project, sqlite_url):
+    project = make_project(BROKEN_STEP, broker=sqlite_url, backend=sqlite_url)
+    with project.worker("-c", "1") as worker:
+        assert project.proj.add.delay(1, 2).get(timeout=20) == 3
+        assert "a mistake of the extension's" in worker.log

@@ -6,6 +6,7 @@ from typing import Any
 
 from taskq.exceptions import WorkerShutdown
 from taskq.platforms import EX_OK
+from taskq.utils.imports import qualname
 from taskq.utils.log import get_logger
 from taskq.worker import state as worker_state
 from taskq.worker.control.panel import control_command, ok
@@ -17,6 +18,9 @@ def _check(state: Any, command: str, n: int) -> None:
     """Raise ValueError where the number of processes can't be changed so."""
     if n < 0:
         raise ValueError(f"{command} takes a number of processes, not {n}")
+    if not hasattr(state.consumer.pool, "grow"):
+        pool = qualname(type(state.consumer.pool))
+        raise ValueError(f"{command} is not for {pool}, whose size never changes")
     if state.consumer.controller.autoscaler is not None:
         raise ValueError(
             f"{command} is no use with --autoscale, which would undo it: change its limits instead"
