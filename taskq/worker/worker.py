@@ -369,13 +369,14 @@ class WorkController:
         timeout = self.app.conf.worker_soft_shutdown_timeout
         if timeout <= 0 or self.pool is None:
             return
-        if not self.pool.jobs() and not self.app.conf.worker_enable_soft_shutdown_on_idle:
+        idle = not self.pool.jobs()
+        if idle and not self.app.conf.worker_enable_soft_shutdown_on_idle:
             return
         logger.warning("Initiating Soft Shutdown, terminating in %s seconds", timeout)
         loops.drain(
             self.hub,
             self.pool,
-            finished=lambda: not self.pool.jobs(),
+            finished=lambda: not idle and not self.pool.jobs(),
             deadline=time.monotonic() + timeout,
             errors=self.consumer.connection_errors,
         )

@@ -145,6 +145,22 @@ def test_a_soft_shutdown_has_a_deadline(make_project, sqlite_url):
     assert (project.directory / "finished").read_text() == "x"
 
 
+@pytest.mark.parametrize("also_idle", [True, False])
+def test_an_idle_worker_spends_the_time_of_a_soft_shutdown_if_told_to(
+    make_project, sqlite_url, also_idle
+):
+    conf = {
+        "worker_soft_shutdown_timeout": 1.5,
+        "worker_enable_soft_shutdown_on_idle": also_idle,
+    }
+    project = make_project(CODE, broker=sqlite_url, backend=sqlite_url, conf=conf)
+    with project.worker("-c", "1") as worker:
+        asked = time.monotonic()
+        assert worker.stop(signal.SIGQUIT) == 0
+        assert ("Initiating Soft Shutdown" in worker.log) is also_idle
+        assert not also_idle or time.monotonic() - asked >= 1.5
+
+
 def test_term_can_be_made_cold(project, monkeypatch):
     monkeypatch.setenv("REMAP_SIGTERM", "SIGQUIT")
     with project.worker("-c", "1") as worker:
