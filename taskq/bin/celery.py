@@ -6,6 +6,7 @@ Called by ``taskq.__main__``, by ``app.start`` and by ``app.worker_main``.
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import click
@@ -102,6 +103,7 @@ def celery(
         ctx.exit()
     if workdir and not in_background():
         _change_directory(workdir)
+    _import_from_here()
     _export(
         broker=broker,
         result_backend=result_backend,
@@ -123,6 +125,16 @@ def _change_directory(path: str) -> None:
         raise click.BadParameter(
             f"cannot change to {path!r}: {exc.strerror}.", param_hint="--workdir"
         ) from exc
+
+
+def _import_from_here() -> None:
+    """Have what settings and options name, and what tasks import, looked for here too, at last."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        return  # it was deleted under us
+    if here not in sys.path:
+        sys.path.append(here)
 
 
 def _export(**values: str | None) -> None:

@@ -108,12 +108,12 @@ def instantiate(name: Any, *args: Any, **kwargs: Any) -> Any:
 
 @contextmanager
 def cwd_in_path() -> Iterator[None]:
-    """Have the current directory in ``sys.path`` inside the ``with`` block."""
+    """Have the current directory first in ``sys.path`` inside the ``with`` block."""
     try:
         cwd = os.getcwd()
     except FileNotFoundError:
         cwd = None  # The directory was deleted under us: there is nothing to import from it.
-    if cwd is None or cwd in sys.path:
+    if cwd is None or cwd in sys.path[:-1]:
         yield
         return
     sys.path.insert(0, cwd)

@@ -264,3 +264,28 @@ def test_a_worker_on_a_damaged_database_says_so_and_ends(make_project, tmp_path)
         assert worker.log.count(f"The file {damaged} is damaged or is not an SQLite") <= 2
         assert "Unrecoverable error: DatabaseCorrupt" in worker.log
     assert damaged.read_text() == "no database" * 20
+
+
+HERE = """
+from taskq.concurrency.thread import TaskPool
+
+class Mine(TaskPool):
+    pass
+"""
+LOOKS = """
+@app.task
+def look():
+    import here
+    return here.Mine.__name__
+"""
+
+
+def test_modules_in_its_directory_are_found_whenever_they_are_imported(make_project, sqlite_url):
+    project = make_project(LOOKS, broker=sqlite_url, backend=sqlite_url)
+    project.in_path = False
+    project.directory.joinpath("here.py").write_text(HERE)
+    with project.worker("-c", "1", "-P", "here:Mine") as worker:
+        assert "(here)" in worker.log
+        assert project.proj.look.delay().get(timeout=20) == "Mine"
+    with project.worker("-c", "1"):
+        assert project.proj.look.delay().get(timeout=20) == "Mine"
