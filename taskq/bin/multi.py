@@ -250,8 +250,10 @@ class MultiTool(TermLogger):
         self.say("\n".join(_command_line(node) for node in cluster))
         return EX_OK
 
-    def get(self, wanted: str, *argv: str) -> int:
+    def get(self, wanted: str | None = None, *argv: str) -> int:
         """Print the command line of one node; 1 if there is no such node."""
+        if wanted is None:
+            return self.error("no node given: name it, then all nodes, such as `get w1@host w1 w2`")
         cluster = self.cluster_from_argv(argv)
         try:
             node = cluster.find(wanted)
@@ -261,8 +263,10 @@ class MultiTool(TermLogger):
         self.say(_command_line(node))
         return EX_OK
 
-    def expand(self, template: str, *argv: str) -> int:
+    def expand(self, template: str | None = None, *argv: str) -> int:
         """Print a text once for each node, with the node's parts in it."""
+        if template is None:
+            return self.error("no text given: write it first, such as `expand %n.pid w1 w2`")
         self.say("\n".join(node.expander(template) for node in self.cluster_from_argv(argv)))
         return EX_OK
 

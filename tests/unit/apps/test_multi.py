@@ -141,3 +141,5 @@ def test_mistakes():
     assert run()[0] == 1
     assert "Invalid command: bogus. One of: start" in run("bogus", "1")[2]
     assert "no nodes given" in run("start")[2]
+    assert "no node given" in run("get")[2]
+    assert "no text given" in run("expand")[2]
