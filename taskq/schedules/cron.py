@@ -131,8 +131,11 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
             last_run_at: time of the last run; naive means UTC.
             ffwd: not used.
         """
-        due = self._due_after(self.maybe_make_aware(last_run_at))
-        return due - self._now()
+        if type(self).remaining_delta is not crontab.remaining_delta:
+            last, delta, now = self.remaining_delta(last_run_at)
+            left: timedelta = last + delta - now
+            return left
+        return self._next_after(self.maybe_make_aware(last_run_at)) - self._now()
 
     def due_after(self, last_run_at: datetime) -> datetime:
         """Return the time at which the task is due, having last run at `last_run_at`.
@@ -143,7 +146,9 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
         deadline = self.app.conf.beat_cron_starting_deadline
         if deadline is not None:
             last = max(last, self._now() - timedelta(seconds=deadline) - MICROSECOND)
-        return self._due_after(last)
+        if self._is_overridden:
+            return self._now() + self.remaining_estimate(last)
+        return self._next_after(last)
 
     def is_due(self, last_run_at: datetime) -> schedstate:
         """Return whether the task is due, and in how many seconds to ask again.
@@ -153,20 +158,35 @@ class crontab(BaseSchedule):  # noqa: N801 - the public name
         """
         last = self.maybe_make_aware(last_run_at)
         now = self._now()
-        due = self._due_after(last)
+        deadline = self.app.conf.beat_cron_starting_deadline
+        if self._is_overridden:
+            late = -self.remaining_estimate(last).total_seconds()
+            if late < 0:
+                return schedstate(is_due=False, next=-late)
+            following = self.remaining_estimate(now).total_seconds()
+            return schedstate(is_due=deadline is None or late <= deadline, next=max(following, 0))
+        due = self._next_after(last)
         if due > now:
             return schedstate(is_due=False, next=(due - now).total_seconds())
-        deadline = self.app.conf.beat_cron_starting_deadline
         in_time = True
         if deadline is not None:
             earliest = now - timedelta(seconds=deadline) - MICROSECOND
-            in_time = self._due_after(max(earliest, last)) <= now
-        return schedstate(is_due=in_time, next=(self._due_after(now) - now).total_seconds())
+            in_time = self._next_after(max(earliest, last)) <= now
+        return schedstate(is_due=in_time, next=(self._next_after(now) - now).total_seconds())
 
     def _now(self) -> datetime:
         return self.maybe_make_aware(self.now()).astimezone(UTC)
 
-    def _due_after(self, last: datetime) -> datetime:
+    @property
+    def _is_overridden(self) -> bool:
+        """Whether a subclass has an idea of its own of when it is due."""
+        cls = type(self)
+        return (
+            cls.remaining_estimate is not crontab.remaining_estimate
+            or cls.remaining_delta is not crontab.remaining_delta
+        )
+
+    def _next_after(self, last: datetime) -> datetime:
         zone = self.tz
         return instant_of(next_instant(self._following, last, zone), zone)
 

@@ -20,13 +20,13 @@ METADATA = sa.MetaData()
 ENTRIES = sa.Table(
     "taskq_beat_entry",
     METADATA,
-    sa.Column("name", sa.String(155), primary_key=True),
+    sa.Column("name", sa.String(500), primary_key=True),
     sa.Column("definition", sa.Text, nullable=False),
     sa.Column("paused", sa.Boolean, nullable=False),
     #: Whether the settings define it: then it goes when they no longer do.
     sa.Column("from_settings", sa.Boolean, nullable=False),
     #: As `Run.to_text`; empty before the first run.
-    sa.Column("run", sa.String(155), nullable=False),
+    sa.Column("run", sa.String(500), nullable=False),
 )
 #: Grows with every change of an entry, so that a beat sees with one small query that there is none.
 REVISION = sa.Table(

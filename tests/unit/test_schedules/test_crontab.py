@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from taskq import TaskQ
 from taskq.schedules import ParseException, crontab, crontab_parser, schedstate
 from tests.unit.test_schedules.schedule_support import ClockApp
 
@@ -179,3 +180,37 @@ def test_pickle():
 def test_parser_of_any_field():
     assert crontab_parser(31, 1).parse("*/10") == {1, 11, 21, 31}
     assert crontab_parser.ParseException is ParseException
+
+
+class LeftByEstimate(crontab):
+    left = timedelta(0)
+
+    def remaining_estimate(self, last_run_at: datetime, ffwd: object = None) -> timedelta:
+        return self.left
+
+
+class LeftByDelta(crontab):
+    left = timedelta(0)
+
+    def remaining_delta(
+        self, last_run_at: datetime, tz: object = None, ffwd: object = None
+    ) -> tuple[datetime, timedelta, datetime]:
+        return NOON, self.left, NOON
+
+
+NOON = datetime(2026, 6, 1, 12, 0, 30, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("cls", [LeftByEstimate, LeftByDelta])
+def test_subclasses_say_how_long_it_is_until_the_next_run(
+    cls: type[LeftByEstimate] | type[LeftByDelta],
+) -> None:
+    schedule = cls(nowfun=lambda: NOON, app=TaskQ("x", set_as_current=False))
+    assert schedule.is_due(NOON) == (True, 0)
+    schedule.left = timedelta(seconds=5)
+    assert schedule.is_due(NOON - timedelta(days=1)) == (False, 5)
+    assert schedule.remaining_estimate(NOON) == schedule.left
+    assert schedule.due_after(NOON) == NOON + schedule.left
+    schedule.app.conf.beat_cron_starting_deadline = 60
+    schedule.left = timedelta(seconds=-61)
+    assert schedule.is_due(NOON) == (False, 0)
