@@ -14,7 +14,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from taskq.beat.leases import BrokerLease, Holder, Intent, OutboxLease, open_lease
+from taskq.beat.leases import BrokerLease, Holder, Intent, OutboxLease, lease_name, open_lease
 from taskq.beat.outbox import Outbox
 from taskq.exceptions import ImproperlyConfigured
 from taskq.utils.log import get_logger
@@ -148,7 +148,9 @@ class Leadership:
         runs = store.runs()
         if isinstance(store, OutboxLease):
             left = list(store.intents())
-            self._outbox = Outbox(fence, left, self._scheduler._means_broker_away)
+            self._outbox = Outbox(
+                fence, lease_name(self._app), left, self._scheduler._means_broker_away
+            )
             # They are sent before anything else.
             runs |= {intent.entry: intent.run for intent in left}
         died = bool(predecessor.owner) and self._seen_alive

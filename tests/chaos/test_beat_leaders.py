@@ -43,8 +43,7 @@ STORES = {
     "redis": ("redis_url", None, None),
     # The schedules and their last runs in PostgreSQL, the lease in Redis.
     "postgres": ("redis_url", None, "postgres_url"),
-    # The lease in PostgreSQL. RabbitMQ takes no part in its transactions, so it may come to have a
-    # message twice: then it counts what a worker runs.
+    # The lease in PostgreSQL. RabbitMQ takes no part in its transactions.
     "postgres-lease": ("amqp_url", "postgres_url", None),
 }
 

@@ -111,7 +111,9 @@ def test_a_leader_that_slept_sends_nothing_when_it_wakes(
     time.sleep(1)
     for beat in (first, second):
         beat.stop(signal.SIGTERM)
-    assert_each_time_was_sent_once(project, since)
+    # Who is stopped while it sends may send it once more when it wakes up.
+    by_worker = stores["broker"].startswith("amqp")
+    assert_each_time_was_sent_once(project, since, by_worker=by_worker)
 
 
 def stop(beat: Worker, stores: dict[str, Any]) -> None:
@@ -148,30 +150,44 @@ def apart(request: pytest.FixtureRequest) -> dict[str, Any]:
     return {"broker": request.getfixturevalue("amqp_url"), "backend": backend}
 
 
-#: Kills the beat around the third message that it publishes, if it is the one to be killed.
+#: Kills the beat around the third run that it sends, if it is the one to be killed.
 KILLED_WHILE_SENDING = """
+from amqp.exceptions import AccessRefused
 from kombu.transport.pyamqp import Channel
 
-publish = Channel.basic_publish_confirm
+moment = os.environ.get("KILLED", "")
 sent = []
 
-def killing(self, *args, **kwargs):
-    moment = os.environ.get("KILLED")
-    sent.append(moment)
-    if moment == "before" and len(sent) == 3:
-        os.kill(os.getpid(), 9)
-    done = publish(self, *args, **kwargs)
-    if moment == "after" and len(sent) == 3:
-        os.kill(os.getpid(), 9)
-    return done
+def killing(method):
+    def call(self, *args, **kwargs):
+        sent.append(method)
+        if "before" in moment and len(sent) == 3:
+            os.kill(os.getpid(), 9)
+        done = method(self, *args, **kwargs)
+        if "after" in moment and len(sent) == 3:
+            os.kill(os.getpid(), 9)
+        return done
+    return call
 
-Channel.basic_publish_confirm = killing
+def refused(self):
+    raise AccessRefused("on purpose")
+
+if moment.startswith("unwitnessed"):
+    Channel.tx_select = refused
+Channel.tx_commit = killing(Channel.tx_commit)
+Channel.basic_publish_confirm = killing(Channel.basic_publish_confirm)
 """
 
 
 @pytest.mark.parametrize(
     ("apart", "moment"),
-    [("postgres", "before"), ("postgres", "after"), ("redis", "after"), ("sqlite", "after")],
+    [
+        ("postgres", "before"),
+        ("postgres", "after"),
+        ("postgres", "unwitnessed, after"),
+        ("redis", "unwitnessed, after"),
+        ("sqlite", "unwitnessed, after"),
+    ],
     indirect=["apart"],
 )
 def test_a_leader_killed_while_it_sends_leaves_nothing_out_and_nothing_runs_twice(
@@ -187,10 +203,11 @@ def test_a_leader_killed_while_it_sends_leaves_nothing_out_and_nothing_runs_twic
     monkeypatch.delenv("KILLED")
     second = start()
     assert first.process.wait(60) == -signal.SIGKILL
-    second.wait_for_log("it is not known whether")
     second.wait_for_log("Sending due task e9")
     second.stop(signal.SIGTERM)
-    assert_each_time_was_sent_once(project, {})
+    assert ("it is not known whether" in second.log) is (moment != "after")
+    # RabbitMQ knows whether it has the run of a leader that was killed, if it may be asked.
+    assert_each_time_was_sent_once(project, {}, by_worker=moment.startswith("unwitnessed"))
 
 
 @pytest.mark.parametrize("apart", ["postgres"], indirect=True)
@@ -204,7 +221,7 @@ app.add_periodic_task(1.0, group(t.s(n) for n in range(4)), name="n", catch_up="
 """
     project = make_project(code, **apart, conf=CONF)
     start = beats(project)
-    monkeypatch.setenv("KILLED", "after")
+    monkeypatch.setenv("KILLED", "unwitnessed, after")
     first = start()
     monkeypatch.delenv("KILLED")
     second = start()

@@ -28,6 +28,7 @@ __all__ = (
     "Lease",
     "OutboxLease",
     "Run",
+    "lease_name",
     "open_lease",
 )
 
@@ -50,14 +51,18 @@ E_NO_STORE = (
 )
 
 
+def lease_name(app: Any) -> str:
+    """Return what tells the lease of an app from those of others."""
+    name: str | None = app.conf.beat_leader_name
+    return (app.main or "") if name is None else name
+
+
 def open_lease(app: Any) -> BrokerLease | OutboxLease:
     """Return the lease in the app's broker, else in its result backend.
 
     Raises ImproperlyConfigured if neither can keep one.
     """
-    name = app.conf.beat_leader_name
-    if name is None:
-        name = app.main or ""
+    name = lease_name(app)
     connection = app.connection_for_write()
     broker = _of_package(IN_BROKER, type(connection.transport))
     if broker:
