@@ -19,6 +19,7 @@ from taskq.beat.leader import Leadership, leadership_for
 from taskq.beat.persistent import PersistentScheduler
 from taskq.beat.pidbox import BeatPidbox
 from taskq.beat.scheduler import DEFAULT_MAX_INTERVAL, Scheduler
+from taskq.exceptions import ImproperlyConfigured
 from taskq.platforms import set_process_title
 from taskq.platforms import signals as process_signals
 from taskq.utils.imports import load_extension_class_names, symbol_by_name
@@ -204,6 +205,21 @@ class Service:
         return self.get_scheduler()
 
 
+def _run_embedded(service: Service) -> bool:
+    """Run a service until it ends; return whether that was without an error, which is told."""
+    try:
+        service.start(embedded_process=True)
+    except Exception as exc:
+        told = isinstance(exc, ImproperlyConfigured)
+        logger.critical(
+            "beat: ended, and the worker goes on without it: %s",
+            exc if told else repr(exc),
+            exc_info=None if told else exc,
+        )
+        return False
+    return True
+
+
 class _Threaded(threading.Thread):
     """Beat in a thread."""
 
@@ -214,7 +230,7 @@ class _Threaded(threading.Thread):
 
     def run(self) -> None:
         self.app.set_current()
-        self.service.start(embedded_process=True)
+        _run_embedded(self.service)
 
     def stop(self) -> None:
         """End it, and wait until it has ended."""
@@ -258,7 +274,8 @@ class _Process(Process):
             return  # The worker died before the system was told to say so.
         self.app.set_default()
         self.app.set_current()
-        self.service.start(embedded_process=True)
+        if not _run_embedded(self.service):
+            raise SystemExit(1)
 
     def stop(self) -> None:
         """End it, and wait until it has ended. One that hangs is told again, then killed."""

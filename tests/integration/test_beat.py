@@ -56,6 +56,18 @@ def test_worker_with_beat_inside(make_project: MakeProject, urls: Urls) -> None:
     wait_until(lambda: not _processes_of(project), SLOW)
 
 
+def test_a_worker_says_that_beat_inside_cannot_run(
+    make_project: MakeProject, sqlite_url: str
+) -> None:
+    code = """
+    app.conf.beat_schedule = {"n": {"task": "t", "schedule": 1.0, "overlap": "skip"}}
+    """
+    project = make_project(code, broker=sqlite_url, backend=None)
+    with project.worker("-c", "1", "-B", "--without-mingle") as worker:
+        worker.wait_for_log("goes on without it: Periodic task 'n': overlap='skip' needs results")
+        assert "Traceback" not in worker.log
+
+
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_ends_at_once_leaves_no_beat(
     make_project: MakeProject, sqlite_url: str, sig: int
