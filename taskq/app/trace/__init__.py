@@ -18,6 +18,7 @@ from taskq.app.context import Context
 from taskq.app.trace.child import (
     decode_body,
     execute_task,
+    in_base64,
     is_coroutine_task,
     reset_worker_optimizations,
     setup_worker_optimizations,
@@ -111,6 +112,7 @@ __all__ = (
     "Tracer",
     "build_tracer",
     "decode_body",
+    "in_base64",
     "execute_task",
     "get_actual_ignore_result",
     "get_log_policy",

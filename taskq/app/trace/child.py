@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from binascii import a2b_base64
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ __all__ = (
     "cancel_coroutine",
     "decode_body",
     "execute_task",
+    "in_base64",
     "in_user_code",
     "interrupt_coroutine",
     "reset_worker_optimizations",
@@ -168,7 +170,16 @@ def _decoded(payload: tuple[Any, ...], worker: _Worker) -> tuple[Any, Any, dict[
     return args, kwargs, request
 
 
-def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tuple[Any, Any, Any]:
+#: Begins the content encoding of a body that is still in base64 around what the rest says.
+_BASE64 = "base64+"
+
+
+def in_base64(encoding: str | None) -> str:
+    """Return the content encoding of a body in base64 that has this encoding itself."""
+    return f"{_BASE64}{encoding or ''}"
+
+
+def decode_body(body: Any, content_type: str, encoding: Any, accept: Any) -> tuple[Any, Any, Any]:
     """Return args, kwargs and the embedded links of a protocol 2 body, all four of them.
 
     Compressed bodies were decompressed when the message was received. A body that is a mapping
@@ -176,6 +187,8 @@ def decode_body(body: Any, content_type: str, encoding: str, accept: Any) -> tup
 
     Raises ContentDisallowed, DecodeError, or InvalidTaskError when it isn't such a body.
     """
+    if encoding is not None and encoding.startswith(_BASE64):
+        body, encoding = a2b_base64(body), encoding[len(_BASE64) :]
     if isinstance(body, bytes | str | memoryview):
         body = _loaded(body, content_type, encoding, accept)
     if isinstance(body, Mapping):

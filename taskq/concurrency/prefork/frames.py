@@ -64,6 +64,8 @@ def encode_task(seq: int, kind: int, payload: tuple[Any, ...]) -> bytes:
     try:
         return marshal.dumps((seq, kind, payload), MARSHAL_VERSION)
     except ValueError:
+        if isinstance(payload[BODY], memoryview):  # which pickle does not take
+            payload = with_body(payload, bytes(payload[BODY]))
         pickled = pickle.dumps(payload, pickle.HIGHEST_PROTOCOL)
         return marshal.dumps((seq, kind | PICKLED, pickled), MARSHAL_VERSION)
 

@@ -100,19 +100,23 @@ def decode(raw: bytes) -> tuple[Any, dict[str, Any]]:
     The body is bytes, or text if the envelope says so. Raises ValueError, TypeError, KeyError or
     AttributeError when *raw* is no envelope of kombu.
     """
-    body: Any
+    body, fields = split(raw)
+    if body and fields["properties"].get("body_encoding") == "base64":
+        body = a2b_base64(body)
+    return body, fields
+
+
+def split(raw: bytes) -> tuple[Any, dict[str, Any]]:
+    """As `decode`, but a body in base64 is left as it is: a view of the envelope, or text."""
     if raw.startswith(BODY_FIRST):
         # The body is cut out: base64 needs no JSON decoder, and is most of a large message.
         end = raw.index(b'"', len(BODY_FIRST))
         if raw[end + 1 : end + 3] == b", ":
             fields = decode_json("{" + raw[end + 3 :].decode())
             if fields["properties"].get("body_encoding") == "base64":
-                return a2b_base64(raw[len(BODY_FIRST) : end]), fields
+                return memoryview(raw)[len(BODY_FIRST) : end], fields
     fields = decode_json(raw.decode())
-    body = fields.pop("body", None)
-    if body and fields["properties"].get("body_encoding") == "base64":
-        body = a2b_base64(body)
-    return body, fields
+    return fields.pop("body", None), fields
 
 
 def mark_redelivered(payload: Any) -> None:

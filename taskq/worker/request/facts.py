@@ -9,7 +9,7 @@ from typing import Any
 from kombu.serialization import prepare_accept_content
 
 from taskq.app.context import NO_LINKS, Context
-from taskq.app.trace import decode_body
+from taskq.app.trace import decode_body, in_base64
 from taskq.exceptions import InvalidTaskError
 from taskq.utils.functional import noop
 from taskq.utils.nodenames import gethostname
@@ -82,9 +82,15 @@ class Facts:
             headers = request_dict if request_dict is not None else message.headers
         self._message = message
         self._request_dict: dict[str, Any] = headers  # type: ignore[assignment]
-        self._body = message.body if body is None else body
-        self._content_type = "application/x-taskq-decoded" if decoded else message.content_type
         self._content_encoding = message.content_encoding
+        if body is not None:
+            self._body = body
+        elif (undecoded := getattr(message, "undecoded", None)) is not None:
+            # Whoever runs the task decodes it, not the process that has all of them.
+            self._body, self._content_encoding = undecoded, in_base64(message.content_encoding)
+        else:
+            self._body = message.body
+        self._content_type = "application/x-taskq-decoded" if decoded else message.content_type
         self._decoded = decoded
         self._app = app
         self._utc = utc
@@ -127,7 +133,7 @@ class Facts:
     @property
     def body(self) -> Any:
         """The body of the message, as it came."""
-        return self._body
+        return self._body if self._decoded else self._message.body
 
     @property
     def app(self) -> Any:
@@ -147,7 +153,7 @@ class Facts:
     @property
     def content_encoding(self) -> str:
         """Content encoding of the body."""
-        return self._content_encoding  # type: ignore[no-any-return]
+        return self._message.content_encoding  # type: ignore[no-any-return]
 
     @property
     def type(self) -> str:
