@@ -31,7 +31,7 @@ BEATS = 5
 #: be dead.
 REST = 0.6
 #: Part of the lease that an owner may be silent. The rest of it is for noticing and restoring.
-SILENCE = 0.75
+SILENCE = 2 / 3
 #: Seconds between two tries to reach a server that does not answer.
 RETRY = 1.0
 #: Seconds after which others may take over the recovery of a dead owner's messages. Two at the same
