@@ -1,8 +1,8 @@
 """The long haul: mixed tasks, failures, retries, ETAs, workflows and lost connections, for a while.
 
-Seconds by default; ``TASKQ_SOAK`` sets the length (``TASKQ_SOAK=3600``). Memory of client, main
-process and pool, keys, descriptors and processes are measured in each round and must not grow;
-``soak.csv`` in the test's directory has the curve.
+Seconds by default; ``TASKQ_SOAK`` sets the length (``TASKQ_SOAK=3600``) and brings RabbitMQ in.
+Memory of client, main process, pool and beat, keys, descriptors and processes are measured in each
+round and must not grow; ``soak.csv`` in the test's directory has the curve.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import csv
 import os
 import random
 import time
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import pytest
 from redis import Redis
 
 from taskq import chord, group
+from tests.chaos.proxy import Proxy
 from tests.chaos.test_storms import descriptors, memory
 from tests.integration.project import wait_until
 
 SECONDS = float(os.environ.get("TASKQ_SOAK", 8))
+BROKERS = ("redis", "amqp") if "TASKQ_SOAK" in os.environ else ("redis",)
 #: kB that the memory of a process may vary by between its first and last rounds.
 ALLOWED = 6_000
 
@@ -49,39 +53,93 @@ def large(text):
 
 
 @pytest.mark.timeout(int(SECONDS) * 2 + 120)
-def test_nothing_grows(make_project, redis_url):
-    project = make_project(
-        CODE, broker=redis_url, backend=redis_url, conf={"result_expires": 3, "timezone": "UTC"}
-    )
-    proj, chance = project.proj, random.Random(7)
-    rows = []
-    with project.worker("-c", "2", "-E") as worker, Redis.from_url(redis_url) as server:
-        end = time.monotonic() + SECONDS
-        while time.monotonic() < end or len(rows) < 4:
-            work(proj, chance)
-            server.client_kill_filter(_type="pubsub", skipme=True)
-            if len(rows) % 3 == 2:
-                server.client_kill_filter(_type="normal", skipme=True)
-            rows.append(measure(worker, server))
+@pytest.mark.parametrize("broker", BROKERS)
+def test_nothing_grows(make_project, request, redis_url, broker):
+    url = redis_url if broker == "redis" else request.getfixturevalue("amqp_url")
+    with ExitStack() as stack:
+        server = stack.enter_context(Redis.from_url(redis_url))
+        network = Network(broker, url, server)
+        stack.callback(network.close)
+        schedule = {"often": {"task": "proj.add", "schedule": 0.1, "args": (1, 1)}}
+        project = make_project(
+            CODE,
+            broker=network.url,
+            backend=redis_url,
+            conf={"result_expires": 3, "timezone": "UTC", "beat_schedule": schedule},
+        )
+        worker = stack.enter_context(project.worker("-c", "2", "-E"))
+        log = stack.enter_context((project.directory / "beat.log").open("wb"))
+        beat = project.start("beat", "-l", "INFO", "-s", "schedule", "--pidfile=", stdout=log)
+        wait_until(lambda: b"Sending due task" in (project.directory / "beat.log").read_bytes())
+        rows = soak(project, worker, beat, network, server)
+        beat.terminate()
+        assert beat.wait(20) == 0
         with (project.directory / "soak.csv").open("w") as out:
             writer = csv.DictWriter(out, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-        first, last = rows[len(rows) // 3], rows[-1]
-        for name in ("client", "main", "pool"):
-            assert last[name] - first[name] < ALLOWED, rows
-        assert last["descriptors"] <= first["descriptors"] + 4, rows
+        assert_nothing_grew(rows)
         assert len(worker.children()) == 2
         # An answer may be lost with a connection; the next question gets one.
-        answers = wait_until(lambda: proj.app.control.inspect(timeout=2).active(), 30)
-        assert list(answers.values()) == [[]]
+        control = project.proj.app.control
+        wait_until(lambda: list((control.inspect(timeout=2).active() or {}).values()) == [[]], 30)
         # What was stored expires, what was held was settled: only what is always there is left.
         try:
             wait_until(lambda: not unexpected(server), 30)
         except AssertionError:
             left = {key: server.ttl(key) for key in unexpected(server)}
             raise AssertionError(f"keys are left, with these seconds to live: {left}") from None
-        assert server.zcard("unacked_index") == server.hlen("unacked") == 0
+        wait_until(lambda: server.zcard("unacked_index") == server.hlen("unacked") == 0, 10)
+
+
+def soak(project, worker, beat, network, server) -> list[dict[str, int]]:
+    """Work until the time is up; return the sizes after each round."""
+    chance = random.Random(7)
+    rows: list[dict[str, int]] = []
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or len(rows) < 4:
+        work(project.proj, chance)
+        network.shake(hard=len(rows) % 3 == 2)
+        rows.append(measure(worker, beat, server))
+    return rows
+
+
+def assert_nothing_grew(rows: list[dict[str, int]]) -> None:
+    third = len(rows) // 3
+    first, last = rows[third], rows[-1]
+    for name in ("client", "main", "pool", "beat"):
+        assert last[name] - first[name] < ALLOWED, [row[name] for row in rows]
+    for name in ("descriptors", "beat_descriptors"):
+        # Some connections are open now and then only.
+        early, late = (
+            max(row[name] for row in part) for part in (rows[: third + 1], rows[-third:])
+        )
+        assert late <= early + 4, [row[name] for row in rows]
+
+
+class Network:
+    """The connections to the broker, which break now and then: all of them, also beat's."""
+
+    def __init__(self, broker: str, url: str, server: Redis) -> None:
+        self._server = server
+        self._proxy: Proxy | None = None
+        self.url = url
+        if broker == "amqp":
+            parts = urlsplit(url)
+            self._proxy = Proxy((str(parts.hostname), parts.port or 5672))
+            self.url = f"amqp://guest:guest@127.0.0.1:{self._proxy.port}{parts.path}"
+
+    def shake(self, *, hard: bool) -> None:
+        """Break connections; those that tasks come over only now and then."""
+        self._server.client_kill_filter(_type="pubsub", skipme=True)
+        if hard:
+            self._server.client_kill_filter(_type="normal", skipme=True)
+            if self._proxy is not None:
+                self._proxy.cut()
+
+    def close(self) -> None:
+        if self._proxy is not None:
+            self._proxy.close()
 
 
 def work(proj, chance) -> None:
@@ -97,14 +155,16 @@ def work(proj, chance) -> None:
         result.get(timeout=60, propagate=False)
 
 
-def measure(worker, server) -> dict[str, int]:
+def measure(worker, beat, server) -> dict[str, int]:
     """Return the sizes of what must not grow."""
     children = worker.children()
     return {
         "client": memory(os.getpid()),
         "main": memory(worker.pid),
         "pool": max(memory(pid) for pid in children),
+        "beat": memory(beat.pid),
         "descriptors": descriptors(worker.pid),
+        "beat_descriptors": descriptors(beat.pid),
         "keys": server.dbsize(),
     }
 
