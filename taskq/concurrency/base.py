@@ -93,6 +93,8 @@ class BasePool:
     task_join_will_block = True
     #: Whether message bodies may be handed over as buffers.
     body_can_be_buffer = False
+    #: Whether `terminate_job` wants the job where others take the pid.
+    terminates_by_job = False
     #: Whether the worker must limit what it submits with its semaphore.
     uses_semaphore = False
 

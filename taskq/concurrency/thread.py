@@ -20,6 +20,7 @@ from billiard.exceptions import Terminated
 
 from taskq import signals
 from taskq.app import trace
+from taskq.app.trace.usercode import coroutines_of_threads
 from taskq.concurrency.base import BasePool, apply_target, log_callback_error
 from taskq.concurrency.executors import EXECUTE_TASK
 from taskq.concurrency.jobs import Job, PoolResult, RunningJob, escaped
@@ -32,6 +33,14 @@ from taskq.utils.coroutines import close_loop
 __all__ = ("TaskPool",)
 
 logger = logging.getLogger(__name__)
+
+TERM = signal.SIGTERM
+#: Seconds until a coroutine is looked for again that has not begun.
+CANCEL_RETRY = 0.02
+#: First and longest pause in seconds between two looks for tasks that were taken for short ones,
+#: whose beginning is not reported at once, and that go on.
+FIRST_LOOK = 0.05
+LONGEST_LOOK = 1.0
 
 
 class ApplyResult:
@@ -52,6 +61,7 @@ class TaskPool(Pumped, BasePool):
     limit: int
     body_can_be_buffer = True
     signal_safe = False
+    terminates_by_job = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -72,6 +82,8 @@ class TaskPool(Pumped, BasePool):
         self._threads: set[threading.Thread] = set()
         self._calls = 0
         self._numbers = 0
+        #: Whether there is an alarm to look for tasks that have begun.
+        self._looks = False
 
     # -- life
 
@@ -172,6 +184,20 @@ class TaskPool(Pumped, BasePool):
         for ticket in batch:
             self._handed[id(ticket)] = ticket
             self._put(ticket)
+        if batch and not self._looks:
+            self._look_in(FIRST_LOOK)
+
+    def _look_in(self, seconds: float) -> None:
+        """Look for tasks that have begun, and go on looking while some have not."""
+
+        def look() -> None:
+            self._looks = False
+            self._collect()
+            if not all(ticket.announced for ticket in self._handed.values()):
+                self._look_in(min(seconds * 2, LONGEST_LOOK))
+
+        self._looks = True
+        self._loop.call_later(seconds, look)
 
     def on_apply(
         self,
@@ -230,6 +256,36 @@ class TaskPool(Pumped, BasePool):
             if ticket.started and ticket.job is not None
         ]
 
+    def terminate_job(self, pid: Any, signal: Any = None) -> None:
+        """Cancel the coroutine of a job; the job gets ``on_lost(Terminated(signal))``.
+
+        Parameters:
+            pid: the job; all of them run in the same process.
+
+        Raises:
+            NotImplementedError: it is a plain function, which can't be interrupted.
+        """
+        ticket = next((each for each in self._handed.values() if each.job is pid), None)
+        name = getattr(pid, "name", None)
+        if name is None or not trace.is_coroutine_task(name):
+            raise NotImplementedError(
+                f"{type(self)} does not implement kill_job for {name or pid}, which is no coroutine"
+                " function: a thread can't be interrupted. Make it one, or use the prefork pool."
+            )
+        if ticket is not None:
+            ticket.signum = int(signal or TERM)
+            self._cancel(ticket)
+
+    def _cancel(self, ticket: Ticket) -> None:
+        """Cancel a coroutine, as soon as it has begun."""
+        if id(ticket) not in self._handed:
+            return
+        coroutine = coroutines_of_threads.get(ticket.thread)
+        if coroutine is None:
+            self._loop.call_later(CANCEL_RETRY, lambda: self._cancel(ticket))
+        else:
+            coroutine.cancel_soon()
+
     def free_slots(self) -> int:
         """Return how many more jobs would start at once."""
         return max(0, self.limit - len(self._handed) - len(self._pending))
@@ -262,7 +318,7 @@ class TaskPool(Pumped, BasePool):
             if ticket.call is not None:
                 ticket.call()
         else:
-            ticket.started = time.time()
+            ticket.started, ticket.thread = time.time(), threading.get_ident()
             self._news.append((ticket, False))
             if not self._runtimes.window(ticket.job.name):
                 # Short tasks end before the loop could act on their beginning.
@@ -289,13 +345,15 @@ class TaskPool(Pumped, BasePool):
                 continue
             try:
                 if not ended:
+                    ticket.announced = True
                     job.on_started(ticket.worker, ticket.started)
                     continue
                 del self._handed[id(ticket)]
                 if ticket.limit_hit:
                     continue
                 if ticket.raised is not None:
-                    job.on_lost(ticket.raised)
+                    killed = Terminated(ticket.signum) if ticket.signum else None
+                    job.on_lost(killed or ticket.raised)
                     continue
                 self._runtimes.observe(job.name, ticket.outcome.runtime)
                 job.on_outcome(ticket.outcome)

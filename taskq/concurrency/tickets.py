@@ -15,7 +15,19 @@ from taskq.concurrency.jobs import Job
 class Ticket:
     """One job, or one call, on its way through the pool."""
 
-    __slots__ = ("call", "job", "limit_hit", "outcome", "raised", "started", "taken", "worker")
+    __slots__ = (
+        "announced",
+        "call",
+        "job",
+        "limit_hit",
+        "outcome",
+        "raised",
+        "signum",
+        "started",
+        "taken",
+        "thread",
+        "worker",
+    )
 
     def __init__(self, job: Job | None, call: Callable[[], None] | None = None) -> None:
         self.job = job
@@ -24,6 +36,12 @@ class Ticket:
         self.taken = [True]
         #: Unix time at which a thread began with it; 0 before.
         self.started = 0.0
+        #: Whether the job was told that it has begun.
+        self.announced = False
+        #: The id of that thread.
+        self.thread = 0
+        #: The signal by which it was told to end; 0 for none.
+        self.signum = 0
         self.outcome: Any = None
         #: What runs it; a number that callers may take for a pid.
         self.worker = os.getpid()

@@ -130,10 +130,13 @@ async def chatty(self, path):
     store = self.backend.store_result
 
     def late(task_id, meta, state, **kwargs):
-        if state == "CHATTY":
-            open(path, "w").close()
-            time.sleep(0.7)
-        return store(task_id, meta, state, **kwargs)
+        if state != "CHATTY":
+            return store(task_id, meta, state, **kwargs)
+        open(f"{path}/storing", "w").close()
+        while not os.path.exists(f"{path}/go"):
+            time.sleep(0.01)
+        store(task_id, meta, state, **kwargs)
+        open(f"{path}/stored", "w").close()
 
     self.backend.store_result = late
     await self.aupdate_state("CHATTY")
@@ -286,8 +289,8 @@ def test_hard_limit_ends_it(at: Setting, name: str) -> None:
     assert at.proj.aadd.delay(1, 1).get(timeout=20) == 2
 
 
-# Threads can't be interrupted from outside.
-@pytest.mark.parametrize("at", ["prefork", "asyncio"], indirect=True)
+# In solo nobody listens meanwhile.
+@pytest.mark.parametrize("at", ["prefork", "threads", "asyncio"], indirect=True)
 def test_revoke_with_terminate_cancels(at: Setting, tmp_path: Any) -> None:
     out = tmp_path / "out"
     result = at.proj.long.delay(str(out))
@@ -300,21 +303,23 @@ def test_revoke_with_terminate_cancels(at: Setting, tmp_path: Any) -> None:
     assert at.proj.aadd.delay(1, 1).get(timeout=20) == 2
 
 
-@pytest.mark.parametrize("at", ["prefork", "asyncio"], indirect=True)
+@pytest.mark.parametrize("at", ["prefork", "threads", "asyncio"], indirect=True)
 def test_what_a_cancelled_task_was_storing_is_stored_before_its_end(
     at: Setting, tmp_path: Any
 ) -> None:
-    path = tmp_path / "storing"
-    result = at.proj.chatty.delay(str(path))
-    wait_until(path.exists)
+    def state() -> str:
+        return str(at.proj.app.backend.get_task_meta(result.id, cache=False)["status"])
+
+    result = at.proj.chatty.delay(str(tmp_path))
+    wait_until((tmp_path / "storing").exists)
     result.revoke(terminate=True)
-    with pytest.raises(TaskRevokedError):
-        result.get(timeout=20)
-    time.sleep(1)  # as long as it would take, and more
-    assert at.proj.app.backend.get_task_meta(result.id, cache=False)["status"] == "REVOKED"
+    wait_until(lambda: state() == "REVOKED")
+    (tmp_path / "go").touch()
+    wait_until((tmp_path / "stored").exists)
+    wait_until(lambda: state() == "REVOKED")
 
 
-@pytest.mark.parametrize("at", ["prefork", "asyncio"], indirect=True)
+@pytest.mark.parametrize("at", ["prefork", "threads", "asyncio"], indirect=True)
 @pytest.mark.parametrize("end", ["return", "fail"])
 def test_revoked_is_revoked_whatever_a_cancelled_task_does(
     at: Setting, tmp_path: Any, end: str

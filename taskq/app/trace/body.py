@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Callable, Coroutine
+from threading import get_ident
 from typing import Any
 
 from taskq.app.trace.limits import coroutine_limits, limits_of
-from taskq.app.trace.usercode import user_code
+from taskq.app.trace.usercode import coroutines_of_threads, user_code
 from taskq.exceptions import TaskCancelledError, TimeLimitExceeded
 from taskq.utils.coroutines import is_coroutine, run_coroutine
 from taskq.utils.interruptible import HardLimitHit, Interruptible, run_limited
@@ -42,7 +43,8 @@ class CoroutineBody:
             if coroutine_limits.enforced:
                 soft, hard = limits_of(self._task, coroutine_limits.soft, coroutine_limits.hard)
                 if soft or hard:
-                    return run_coroutine(run_limited(made, soft, hard))
+                    made = run_limited(made, soft, hard)
+                return _run_in_thread(made)
             return _run_interruptible(made)
         except CancelledError as exc:
             raise TaskCancelledError(self._task.name) from exc
@@ -58,13 +60,27 @@ def _run_interruptible(coroutine: Coroutine[Any, Any, Any]) -> Any:
     """
     body = user_code.coroutine = Interruptible(coroutine)
     try:
+        return _run_unless_killed(body)
+    finally:
+        user_code.coroutine = None
+
+
+def _run_in_thread(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Do the same where other threads of the process may interrupt it."""
+    body = coroutines_of_threads[get_ident()] = Interruptible(coroutine)
+    try:
+        return _run_unless_killed(body)
+    finally:
+        del coroutines_of_threads[get_ident()]
+
+
+def _run_unless_killed(body: Interruptible) -> Any:
+    try:
         value = run_coroutine(body.run())
     except BaseException as exc:
         if body.is_killed:
             raise SystemExit from exc
         raise
-    finally:
-        user_code.coroutine = None
     if body.is_killed:
         raise SystemExit
     return value

@@ -17,6 +17,8 @@ class UserCode:
 
 
 user_code = UserCode()
+#: In pools of threads: id of a thread -> the `Interruptible` of the coroutine that it runs.
+coroutines_of_threads: dict[int, Any] = {}
 
 
 def in_user_code() -> bool:

@@ -77,7 +77,7 @@ class Revocable(Settled):
         """
         signum = _signals.signum(signal or TERM_SIGNAME)
         if self.time_start is not None and self.worker_pid is not None:
-            pool.terminate_job(self.worker_pid, signum)
+            self._interrupt(pool, signum)
             self._announce_revoked("terminated", True, signum, False)
         else:
             self._terminate_on_ack = pool, signum
@@ -89,8 +89,12 @@ class Revocable(Settled):
         """
         signum = _signals.signum(signal or TERM_SIGNAME)
         if self.time_start is not None and self.worker_pid is not None:
-            pool.terminate_job(self.worker_pid, signum)
+            self._interrupt(pool, signum)
             self._announce_cancelled(emit_retry=emit_retry)
+
+    def _interrupt(self, pool: Any, signum: int) -> None:
+        by_job = getattr(pool, "terminates_by_job", False)
+        pool.terminate_job(self if by_job else self.worker_pid, signum)
 
     def _announce_cancelled(self, *, emit_retry: bool = True) -> None:
         task_ready(self)
