@@ -172,7 +172,7 @@ def test_plain_functions_run_in_threads_and_coroutines_on_the_loop(sqlite: Proje
 
 def test_what_holds_for_tasks_of_every_pool(sqlite: Project) -> None:
     proj = sqlite.proj
-    with sqlite.worker("-P", "asyncio", "-c", "50", "--soft-time-limit", "1") as worker:
+    with sqlite.worker("-P", "asyncio", "-c", "50", "--soft-time-limit", "3") as worker:
         result = proj.tracked.apply_async((0.5,), countdown=0.2)
         wait_until(lambda: result.state == "STARTED")
         assert result.get(timeout=20) == 0.5
@@ -183,9 +183,11 @@ def test_what_holds_for_tasks_of_every_pool(sqlite: Project) -> None:
         assert expired.state == "REVOKED"
         slow = proj.nap.delay(60)
         wait_until(lambda: _in_flight(sqlite) == 1)
+        ((active,),) = (proj.app.control.inspect(timeout=5, limit=1).active() or {}).values()
+        assert (active["id"], active["worker_pid"]) == (slow.id, worker.pid)
         with pytest.raises(SoftTimeLimitExceeded):
             slow.get(timeout=20)
-        worker.wait_for_log("Soft time limit (1.0s) exceeded for nap")
+        worker.wait_for_log("Soft time limit (3.0s) exceeded for nap")
         proj.app.control.pool_grow(5)
         wait_until(
             lambda: any(

@@ -49,6 +49,7 @@ class TaskPool(Pumped, BasePool):
     limit: int
     body_can_be_buffer = True
     signal_safe = False
+    terminates_by_job = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -205,7 +206,7 @@ class TaskPool(Pumped, BasePool):
             job = ticket.job
             self._handed[ticket.number] = ticket
             try:
-                job.on_started(ticket.number, ticket.started)
+                job.on_started(os.getpid(), ticket.started)
             except Exception:
                 log_callback_error(job, "on_started")
             if self._is_coroutine(job):
@@ -241,7 +242,7 @@ class TaskPool(Pumped, BasePool):
     def jobs(self) -> list[RunningJob]:
         """Return what is in flight."""
         return [
-            RunningJob(ticket.job, ticket.number, ticket.started)
+            RunningJob(ticket.job, os.getpid(), ticket.started)
             for ticket in self._handed.values()
         ]
 
@@ -253,12 +254,12 @@ class TaskPool(Pumped, BasePool):
         """Cancel the coroutine of a job; the job gets ``on_lost(Terminated(signal))``.
 
         Parameters:
-            pid: what ``on_started`` reported as pid.
+            pid: the job; all of them run in the same process.
 
         Raises:
             NotImplementedError: it runs in a thread, which can't be interrupted.
         """
-        ticket = self._handed.get(pid)
+        ticket = next((each for each in self._handed.values() if each.job is pid), None)
         if ticket is None:
             return
         if not self._is_coroutine(ticket.job):

@@ -25,7 +25,7 @@ class Ticket:
         self.job = job
         #: Unix time at which it was handed to the loop.
         self.started = started
-        #: What callers may take for a pid.
+        #: Distinguishes it from the others.
         self.number = next(_numbers)
         #: The asyncio task that awaits it.
         self.coroutine: asyncio.Task[None] | None = None
