@@ -35,6 +35,7 @@ from taskq.bin.worker_types import (
     Hostname,
     WorkersPool,
 )
+from taskq.utils.sysinfo import cpu_budget, is_auto_concurrency
 
 __all__ = (
     "AUTOSCALE",
@@ -54,6 +55,8 @@ __all__ = (
 
 EX_OK = 0
 EX_FAILURE = 1
+#: Tasks in flight in each process of ``-P prefork --loop``, as in ``-P asyncio`` by itself.
+IN_FLIGHT = 100
 
 
 def detach(
@@ -198,6 +201,12 @@ _beat = _group("Embedded Beat Options")
     "threads, gevent, solo. Their names get a number: celery-1@host.",
 )
 @_pool(
+    "--loop",
+    is_flag=True,
+    help="With prefork: an event loop in each process, for many coroutine tasks at a time. "
+    "-P prefork --loop -c 4 is -P asyncio --processes 4.",
+)
+@_pool(
     "-E",
     "--task-events",
     "--events",
@@ -285,6 +294,7 @@ def worker(
     pidfile: str | None = None,
     statedb: str | None = None,
     processes: int = 1,
+    loop: bool = False,
     **kwargs: Any,
 ) -> None:
     """Start a worker that takes tasks from the queues and runs them.
@@ -298,6 +308,8 @@ def worker(
     app = ctx.obj.app
     _configure_from_words(app, ctx.args)
     hostname = hostname or HOSTNAME.convert(None, None, ctx)
+    if loop:
+        processes = _loop_per_process(ctx, processes, kwargs)
     number = number_of_this_process()
     if number:
         hostname, pidfile = numbered(hostname, number), None
@@ -351,9 +363,30 @@ def worker(
     ctx.exit(program.exitcode or EX_OK)
 
 
+def _loop_per_process(ctx: click.Context, processes: int, options: dict[str, Any]) -> int:
+    """Make the options of processes with a loop each those of the asyncio pool.
+
+    Returns the number of processes. Raises UsageError for other pools than prefork.
+    """
+    if not _is_prefork(options["pool"]):
+        raise click.UsageError("--loop is for -P prefork: -P asyncio has a loop, other pools none.")
+    if processes > 1:
+        raise click.UsageError("--loop: the number of processes is that of -c, not --processes.")
+    if options.get("autoscale"):
+        raise click.UsageError("--loop: processes with a loop don't come and go: no --autoscale.")
+    wanted = options.get("concurrency")  # or the setting of this name
+    options["pool"] = WORKERS_POOL.convert("asyncio", None, ctx)
+    options["concurrency"] = IN_FLIGHT
+    return int(cpu_budget().count if not wanted or is_auto_concurrency(wanted) else wanted)
+
+
+def _is_prefork(pool: Any) -> bool:
+    return getattr(pool, "__module__", "").startswith("taskq.concurrency.prefork")
+
+
 def _refuse_for_several(**options: Any) -> None:
     """Raise UsageError for options that several workers can't share."""
-    if getattr(options["pool"], "__module__", "").startswith("taskq.concurrency.prefork"):
+    if _is_prefork(options["pool"]):
         raise click.UsageError("--processes is for pools of one process: with prefork use -c.")
     if options.get("health_port") or options.get("health_file"):
         raise click.UsageError("--processes: several workers can't share --health-port or -file.")

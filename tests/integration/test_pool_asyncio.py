@@ -234,6 +234,36 @@ def test_several_processes(redis: Project) -> None:
         assert several.stop() == 0
 
 
+def test_a_loop_in_each_process_of_prefork(sqlite: Project) -> None:
+    with sqlite.worker("-P", "prefork", "--loop", "-c", "2", ready=False) as several:
+        control = sqlite.proj.app.control
+        wait_until(lambda: len(control.ping(timeout=1)) == 2, 30)
+        pools = [each["pool"] for each in control.inspect(timeout=5, limit=2).stats().values()]
+        assert [each["implementation"].rpartition(":")[0] for each in pools] == [
+            "taskq.concurrency.asyncio.pool"
+        ] * 2
+        # No two at a time would be ready by then.
+        results = [sqlite.proj.nap.delay(0.5, n) for n in range(100)]
+        assert [each.get(timeout=20) for each in results] == list(range(100))
+        assert several.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (("-P", "threads"), "--loop is for -P prefork"),
+        (("--processes", "2"), "not --processes"),
+        (("--autoscale", "4,2"), "no --autoscale"),
+    ],
+)
+def test_what_has_no_loop_in_each_process(
+    sqlite: Project, options: tuple[str, ...], reason: str
+) -> None:
+    ran = sqlite.run("-A", "proj", "worker", "--loop", *options)
+    assert ran.returncode == 2
+    assert reason in ran.stderr
+
+
 def test_processes_are_refused_with_prefork(sqlite: Project) -> None:
     ran = sqlite.run("-A", "proj", "worker", "--processes", "2")
     assert ran.returncode == 2
