@@ -242,8 +242,7 @@ class TaskPool(Pumped, BasePool):
     def jobs(self) -> list[RunningJob]:
         """Return what is in flight."""
         return [
-            RunningJob(ticket.job, os.getpid(), ticket.started)
-            for ticket in self._handed.values()
+            RunningJob(ticket.job, os.getpid(), ticket.started) for ticket in self._handed.values()
         ]
 
     def free_slots(self) -> int:
