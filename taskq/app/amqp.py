@@ -5,9 +5,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -350,41 +349,6 @@ class AMQP(MessageBuilder):
         return self._producer_pool
 
     publisher_pool = producer_pool
-
-    def loop_publisher(self) -> Any:
-        """Return what publishes for the coroutines of the running loop.
-
-        Raises RuntimeError outside asyncio.
-        """
-        # Imported by the first coroutine that publishes: it brings asyncio along.
-        from taskq.utils.asyncclient import running_loop
-
-        loop = running_loop()
-        publisher = self._loop_publishers.get(loop)
-        if publisher is None:
-            from taskq.app.looppublisher import LoopPublisher
-
-            self.close_loop_publishers(only_closed=True)
-            self.app._ensure_after_fork()
-            publisher = self._loop_publishers[loop] = LoopPublisher(self.app)
-        return publisher
-
-    def close_loop_publishers(self, *, only_closed: bool = False) -> None:
-        """Give up the connections that event loops publish on; any thread may call it.
-
-        - only_closed: those of loops that have ended.
-        """
-        for loop, publisher in list(self._loop_publishers.items()):
-            if loop.is_closed():
-                publisher.close()
-                self._loop_publishers.pop(loop, None)
-            elif not only_closed:
-                with suppress(RuntimeError):  # closed just now
-                    loop.call_soon_threadsafe(publisher.close)
-
-    @cached_property
-    def _loop_publishers(self) -> weakref.WeakKeyDictionary[Any, Any]:
-        return weakref.WeakKeyDictionary()
 
     @cached_property
     def default_exchange(self) -> Exchange:

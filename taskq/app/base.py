@@ -29,6 +29,7 @@ from taskq.app.configuration import Configuration, PendingConfiguration
 from taskq.app.copies import Copies
 from taskq.app.definitions import Definitions
 from taskq.app.discovery import Discovery
+from taskq.app.onloops import OnLoops
 from taskq.app.parts import Parts
 from taskq.app.periodic import PeriodicTasks
 from taskq.app.registry import TaskRegistry
@@ -46,7 +47,9 @@ __all__ = ("Celery", "PendingConfiguration", "TaskQ")
 BUILTIN_FIXUPS = {"taskq.fixups.django:fixup"}
 
 
-class TaskQ(Configuration, Definitions, Discovery, PeriodicTasks, Sending, Brokers, Parts, Copies):
+class TaskQ(
+    Configuration, Definitions, Discovery, PeriodicTasks, Sending, Brokers, OnLoops, Parts, Copies
+):
     """A task queue application.
 
     - main: name of the main module, when it runs as ``__main__``.

@@ -18,7 +18,9 @@ class Brokers:
     conf: Any
     amqp: Any
     _pool: Any
+    _close_loop_publishers: Callable[..., None]
     _ensure_after_fork: Callable[[], None]
+    _forget_loop_publishers: Callable[[], None]
 
     def connection_for_read(self, url: Any = None, **kwargs: Any) -> Any:
         """Return a new connection for consuming, to ``broker_read_url`` by default."""
@@ -154,12 +156,12 @@ class Brokers:
         amqp = vars(self).get("amqp")
         if amqp is not None:
             amqp._producer_pool = None
-            amqp.close_loop_publishers()
+        self._close_loop_publishers()
 
     def _forget_pools(self) -> None:
         """Drop pooled connections without a word to their sockets: they are another process's."""
         self._pool = None
+        self._forget_loop_publishers()
         amqp = vars(self).get("amqp")
         if amqp is not None:
             amqp._producer_pool = None
-            amqp.__dict__.pop("_loop_publishers", None)

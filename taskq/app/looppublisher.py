@@ -26,6 +26,8 @@ __all__ = ("LoopPublisher",)
 
 logger = get_logger(__name__)
 
+#: Calls that a loop makes in its thread before it connects.
+CALLS_BEFORE_CONNECTING = 8
 #: Options that say how to publish, or with what: those calls are made in the thread.
 _IN_THREAD = frozenset(("producer", "publisher", "connection", "router"))
 
@@ -65,12 +67,13 @@ class Collector(Producer):
 class LoopPublisher:
     """Publishes for the coroutines of one event loop.
 
-    1. The first calls are made in the thread beside the loop: they connect and declare queues. A
-       loop that makes one call only, as some servers have one for each request, needs no more.
-    2. From then on a message is made here, at once, and sent by the loop, unless something about
+    1. The first calls are made in the thread beside the loop, with producers of the pool: for
+       a loop that makes few, as some servers have one for each request, connecting is not worth it.
+    2. The next one is made there too, and connects.
+    3. From then on a message is made here, at once, and sent by the loop, unless something about
        it has to be asked or told first: then the thread does that, and what comes after it waits
        its turn there.
-    3. When the connection breaks, the thread goes on with the message as the retry policy says.
+    4. When the connection breaks, the thread goes on with the message as the retry policy says.
 
     - app: whose broker and settings count.
     """
@@ -85,10 +88,8 @@ class LoopPublisher:
         self._in_thread = 0
         self._calls = 0
         self._end = closed_with_loop(self.close)
-        #: Whether the broker's transport, and the loop, can do it.
-        self._suits = bool(
-            getattr(app.connection_for_write().get_transport_cls(), "publishes_on_loops", False)
-        )
+        #: Whether the broker's transport, and the loop, can do it; not known at first.
+        self._suits = False
 
     def takes(self, task: Any, options: Mapping[str, Any]) -> bool:
         """Return whether a call runs no code that may block: the broker's client, or a user's.
@@ -125,6 +126,8 @@ class LoopPublisher:
         - task: as for `takes`.
         - send: the function, which takes a ``producer``; args, options: its arguments.
         """
+        if self._calls < CALLS_BEFORE_CONNECTING:
+            return await self._thread(self._call_first, send, args, options)
         if not self.takes(task, options):
             return await call_in_thread(send, *args, **options)
         if self._in_thread or not self._is_ready():
@@ -179,7 +182,7 @@ class LoopPublisher:
         try:
             returned = await call_in_thread(function, *args)
             self._calls += 1
-            if self._calls > 1:
+            if self._producer is not None:
                 await self._attach()
             return returned
         finally:
@@ -187,7 +190,7 @@ class LoopPublisher:
 
     async def _attach(self) -> None:
         """Have the loop publish what comes next, if it can."""
-        channel = self._producer and self._producer.opened_channel
+        channel = self._producer.opened_channel
         if channel is None or self._is_ready():
             return
         recoverable = self._connection.recoverable_connection_errors
@@ -205,11 +208,18 @@ class LoopPublisher:
 
     # -- in the thread
 
+    def _call_first(
+        self, send: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]
+    ) -> Any:
+        returned = send(*args, **options)
+        # Importing a transport takes a while.
+        transport = self._app.connection_for_write().get_transport_cls()
+        self._suits = bool(getattr(transport, "publishes_on_loops", False))
+        return returned
+
     def _call_in_thread(
         self, send: Callable[..., Any], args: Sequence[Any], options: dict[str, Any]
     ) -> Any:
-        if not self._calls:
-            return send(*args, **options)
         return send(*args, producer=self._own_producer(), **options)
 
     def _publish_in_thread(self, parcel: Parcel) -> None:

@@ -142,7 +142,7 @@ class Signature(Copied, Linked):
         if type(self).apply_async is not Signature.apply_async:
             # A workflow: the messages of many tasks take their time, and stores are asked, too.
             return await call_in_thread(self.apply_async, args, kwargs, **options)
-        publisher = self.app.amqp.loop_publisher()
+        publisher = await self.app._loop_publisher()
         task = self._type or self.app.tasks.get(self["task"])
         args, kwargs, options = self._as_call(args, kwargs, options)
         return await publisher.call(task, self._apply_async, args, kwargs, **options)

@@ -114,7 +114,7 @@ def test_connections_that_ended_while_the_loop_did_not_run(server: Server) -> No
     with TaskQ("cells", broker=server.url, backend=server.url, set_as_current=False) as app:
         sig = app.signature("t")
         with asyncio.Runner() as runner:
-            for _ in range(3):
+            for _ in range(10):
                 runner.run(sig.aapply_async(retry=False))
             app.backend.store_result("r", 1, "SUCCESS")
             assert runner.run(app.AsyncResult("r").aget(timeout=20)) == 1

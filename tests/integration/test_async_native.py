@@ -16,9 +16,12 @@ import pytest
 from kombu import Exchange, Queue
 
 from taskq import TaskQ, chain, group, signals
+from taskq.app.looppublisher import CALLS_BEFORE_CONNECTING
 from taskq.exceptions import OperationalError, TimeoutError
 from tests.integration.redis_support import Server, wait_for
 
+#: Calls after which the loop publishes.
+WARM_UP = CALLS_BEFORE_CONNECTING + 1
 #: Fields of a message that differ from call to call.
 VARIABLE = {"id", "root_id", "correlation_id", "delivery_tag", "reply_to", "origin"} | {
     "expires",
@@ -62,7 +65,7 @@ async def until(condition: Callable[[], Any]) -> Any:
 
 async def warm_up(app: TaskQ) -> None:
     """Make the calls that are made in the thread, so that the loop is what publishes."""
-    for _ in range(3):
+    for _ in range(WARM_UP):
         await app.tasks["add"].adelay(0, 0)
 
 
@@ -100,18 +103,18 @@ def test_the_same_message_as_from_the_blocking_client(
         return value
 
     async def send() -> None:
-        for _ in range(4):
+        for _ in range(WARM_UP + 2):
             await app.tasks["add"].aapply_async((1, 2), **options)
 
     with make_app(server.url, **conf) as app:
-        for _ in range(4):
+        for _ in range(WARM_UP + 2):
             app.tasks["add"].apply_async((1, 2), **options)
         blocking = stored()
         with server.client() as client:
             client.delete(*blocking)
         asyncio.run(send())
         assert stored() == blocking
-        assert [len(messages) for messages in blocking.values()] == [4]
+        assert [len(messages) for messages in blocking.values()] == [WARM_UP + 2]
 
 
 def test_the_loop_publishes_in_the_order_of_the_calls(app: TaskQ, server: Server) -> None:
@@ -124,7 +127,7 @@ def test_the_loop_publishes_in_the_order_of_the_calls(app: TaskQ, server: Server
     assert not asyncio.run(send())
     with server.client() as client:
         entries = [json.loads(each) for each in client.lrange("celery", 0, -1)][::-1]
-    reprs = [entry["headers"]["argsrepr"] for entry in entries[3:]]
+    reprs = [entry["headers"]["argsrepr"] for entry in entries[WARM_UP:]]
     assert reprs == [f"({n}, 0)" for n in range(500)]
 
 
@@ -151,7 +154,7 @@ def test_cancelled_while_publishing_leaves_no_half_command(app: TaskQ, server: S
     asyncio.run(send())
     with server.client() as client:
         entries = [json.loads(each) for each in client.lrange("celery", 0, -1)]
-    assert len(entries) == 3 + 4  # what was begun is sent whole, and nothing else is
+    assert len(entries) == WARM_UP + 4  # what was begun is sent whole, and nothing else is
     assert entries[0]["headers"]["argsrepr"] == "('last', 0)"
 
 
@@ -172,7 +175,7 @@ def test_a_broken_connection_is_made_anew(app: TaskQ, server: Server) -> None:
         with server.client() as client:
             return int(client.llen("celery"))
 
-    assert asyncio.run(send()) >= 3 + 60 + 2
+    assert asyncio.run(send()) >= WARM_UP + 60 + 2
 
 
 def test_without_retries_the_error_is_raised(app: TaskQ, server: Server) -> None:
@@ -423,7 +426,7 @@ def test_several_loops_at_once(store: TaskQ) -> None:
     values: list[Any] = []
 
     async def wait(n: int) -> None:
-        for k in range(5):
+        for k in range(WARM_UP + 3):
             await store.tasks["add"].adelay(n, k)
         values.append(await store.AsyncResult(f"t{n}").aget(timeout=30))
 
@@ -466,7 +469,7 @@ def test_what_a_loop_opened_closes_with_the_app(server: Server) -> None:
 
 def test_a_forked_child_has_connections_of_its_own(store: TaskQ) -> None:
     async def use(n: int) -> None:
-        for _ in range(3):
+        for _ in range(WARM_UP + 1):
             await store.tasks["add"].adelay(n, n)
         assert await store.AsyncResult(f"t{n}").aget(timeout=20) == f"t{n}"
 

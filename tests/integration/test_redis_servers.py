@@ -72,7 +72,7 @@ def check_loop(app):
     big = "x" * 3_000_000
 
     async def use():
-        for _ in range(4):
+        for _ in range(5):
             await asyncio.gather(
                 *(app.signature("task", args=(big, n)).aapply_async() for n in range(3))
             )
@@ -85,9 +85,9 @@ def check_loop(app):
     assert asyncio.run(use()) == big
     with app.connection_for_read() as connection:
         queue = connection.SimpleQueue("celery")
-        taken = [queue.get(timeout=10) for _ in range(12)]
+        taken = [queue.get(timeout=10) for _ in range(15)]
     assert [message.payload[0] for message in taken] == [
-        [big, n] for _ in range(4) for n in range(3)
+        [big, n] for _ in range(5) for n in range(3)
     ]
 
 

@@ -88,15 +88,13 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
 
         Raises what `apply_async` raises; RuntimeError outside asyncio.
         """
-        publisher = self._get_app().amqp.loop_publisher()
-        sent: AsyncResult[R] = await publisher.call(self, self.apply_async, args, kwargs)
-        return sent
+        return await self.aapply_async(args, kwargs)
 
     async def aapply_async(
         self, args: Any = None, kwargs: Any = None, **options: Any
     ) -> AsyncResult[R]:
         """Send the task as `apply_async` does, without blocking the event loop."""
-        publisher = self._get_app().amqp.loop_publisher()
+        publisher = await self._get_app()._loop_publisher()
         sent: AsyncResult[R] = await publisher.call(self, self.apply_async, args, kwargs, **options)
         return sent
 
