@@ -16,6 +16,7 @@ from taskq.app.producer import Producer, declare_once, is_declared
 from taskq.app.routes import MapRoute
 from taskq.app.sending import Sending
 from taskq.app.task.calling import TaskCalls
+from taskq.app.unreachable import naming_the_broker
 from taskq.backends.core import BackendCore
 from taskq.exceptions import OperationalError
 from taskq.utils.asyncclient import closed_with_loop
@@ -236,7 +237,7 @@ class LoopPublisher:
         try:
             producer._ensured(send, retry=parcel.retry, retry_policy=parcel.retry_policy)
         except OSError:
-            with self._connection._reraise_as_library_errors():
+            with naming_the_broker(self._connection):
                 raise
 
     def _own_producer(self) -> Any:
