@@ -26,6 +26,8 @@ from taskq.result import (
 
 @pytest.fixture
 def app() -> Iterator[TaskQ]:
+    # Apps of other tests in this process share it.
+    cache._memory.clear()
     app = TaskQ("results", broker="memory://", backend="cache+memory://", set_as_current=False)
     yield app
     cache._memory.clear()
