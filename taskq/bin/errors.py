@@ -75,29 +75,36 @@ def explained(app: Any | None) -> Iterator[None]:
         if not str(exc.args[0] if exc.args else "").startswith("No such transport"):
             raise
         raise CommandError(NO_TRANSPORT.format(reason=exc.args[0])) from exc
+    except Exception as exc:
+        # SQL databases are opened when the backend is made, which any command may do.
+        if app is None or not type(exc).__module__.startswith("sqlalchemy.") or not _is_away(exc):
+            raise
+        raise _no_backend(app, exc) from exc
 
 
 @contextmanager
 def backend_explained(app: Any) -> Iterator[None]:
     """Turn errors of reaching the app's result backend into a message and a status."""
-    from kombu.utils.url import maybe_sanitize_url  # start-up: a command that runs has it anyway
-
     try:
         yield
     except Exception as exc:
-        url = maybe_sanitize_url(str(app.conf.result_backend or ""))
-        if url.startswith("rpc") or not _cannot_reach(exc):
+        if str(app.conf.result_backend).startswith("rpc") or not _is_away(exc):
             raise  # results that come as messages are away when the broker is
-        raise CommandError(
-            NO_BACKEND.format(where=_at(url), reason=_reason(exc)), EX_UNAVAILABLE
-        ) from exc
+        raise _no_backend(app, exc) from exc
+
+
+def _no_backend(app: Any, exc: Exception) -> CommandError:
+    from kombu.utils.url import maybe_sanitize_url  # start-up: a command that runs has it anyway
+
+    url = maybe_sanitize_url(str(app.conf.result_backend or ""))
+    return CommandError(NO_BACKEND.format(where=_at(url), reason=_reason(exc)), EX_UNAVAILABLE)
 
 
 #: What the libraries of stores call the error of one that is away or lets nobody in.
 _CONNECTION_ERRORS = frozenset({"ConnectionError", "OperationalError"})
 
 
-def _cannot_reach(exc: Exception) -> bool:
+def _is_away(exc: Exception) -> bool:
     """Return whether an error says that a result store is away, and not something of a task."""
     return any(cls.__name__ in _CONNECTION_ERRORS for cls in type(exc).__mro__)
 

@@ -289,3 +289,14 @@ def test_modules_in_its_directory_are_found_whenever_they_are_imported(make_proj
         assert project.proj.look.delay().get(timeout=20) == "Mine"
     with project.worker("-c", "1"):
         assert project.proj.look.delay().get(timeout=20) == "Mine"
+
+
+def test_a_worker_whose_result_database_is_away_says_so(make_project, sqlite_url):
+    project = make_project(
+        CODE, broker=sqlite_url, backend="db+postgresql://me:s3cret@127.0.0.1:1/results"
+    )
+    with project.worker(ready=False) as worker:
+        assert worker.process.wait(30) == 69
+        assert "result backend at db+postgresql://me:**@127.0.0.1:1/results" in worker.log
+        assert "Traceback" not in worker.log
+        assert "s3cret" not in worker.log
