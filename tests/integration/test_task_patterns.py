@@ -160,6 +160,38 @@ def request_page(code):
     raise BySignature(code, {"h": 1}, "gone")
 
 
+# The first generation of the API.
+import warnings
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from taskq import registry
+    from taskq.decorators import task
+    from taskq.task import Task as ClassicTask
+
+
+class Total(ClassicTask):
+    default_retry_delay = 30 * 60
+
+    def run(self, x, y, **kwargs):
+        self.get_logger(**kwargs).info("Adding %s and %s", x, y)
+        if not kwargs["task_retries"]:
+            self.retry([x, y], kwargs, exc=ValueError("once more"), countdown=0.1)
+        return [x + y, kwargs["task_retries"], kwargs["task_id"], kwargs["task_is_eager"]]
+
+
+@task(serializer="json", max_retries=1, default_retry_delay=0.1)
+def post(text, **kwargs):
+    try:
+        raise ConnectionError(text)
+    except ConnectionError as exc:
+        post.retry(args=[text], kwargs=kwargs, exc=exc)
+
+
+@task
+def named(task_name, delivery_info):
+    return [task_name in registry.tasks, delivery_info["routing_key"]]
+
+
 @app.task
 def waits_badly():
     return add.delay(1, 1).get(timeout=5)
@@ -284,6 +316,17 @@ def test_a_task_s_own_logger(proj, worker):
     result = proj.comment.delay("spam")
     assert result.get(timeout=20) is True
     worker.wait_for_log(f"proj.comment[{result.id}]: checking spam")
+
+
+def test_tasks_written_for_the_first_releases(proj, worker):
+    result = proj.Total.delay(1, y=2)
+    assert result.get(timeout=20) == [3, 1, result.id, False]
+    worker.wait_for_log(f"proj.Total[{result.id}]: Adding 1 and 2")
+    failed = proj.post.delay("gone")
+    with pytest.raises(ConnectionError, match="gone"):
+        failed.get(timeout=20)
+    worker.wait_for_log(f"proj.post[{failed.id}] retry: Retry in 0.1s")
+    assert proj.named.delay().get(timeout=20) == [True, proj.app.conf.task_default_queue]
 
 
 def test_exceptions_with_arguments_come_back_whole(proj):
