@@ -97,9 +97,9 @@ def proj(project):
 def test_a_class_retries_inside_a_chain_with_its_own_serializer(project, proj):
     with project.worker("-c", "2") as worker:
         steady = proj.steady.s().set(headers={"mine": 1})
-        chain = (proj.add.s(1, 1) | steady | proj.add.s(1)).apply_async(
-            stamped_headers=["who"], who="me"
-        )
+        workflow = proj.add.s(1, 1) | steady | proj.add.s(1)
+        workflow.stamp(who="me")
+        chain = workflow.apply_async()
         assert chain.get(timeout=20) == 21
         tries = [line for line in worker.log.splitlines() if "TRY" in line]
         assert len(tries) == 3
@@ -430,9 +430,9 @@ def test_the_other_pools_do_the_same(make_project, urls):
         sent = time.time()
         later = proj.clock.apply_async(countdown=1, expires=60)
         steady = proj.steady.s().set(headers={"mine": 1})
-        chain = (proj.add.s(1, 1) | steady | proj.add.s(1)).apply_async(
-            stamped_headers=["who"], who="me"
-        )
+        workflow = proj.add.s(1, 1) | steady | proj.add.s(1)
+        workflow.stamp(who="me")
+        chain = workflow.apply_async()
         assert chain.get(timeout=20) == 21
         assert worker.log.count("{'mine': 1} {'who': 'me'} 1") == 3
         assert proj.late.delay("requeue").get(timeout=20) is True
