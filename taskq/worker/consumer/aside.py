@@ -151,6 +151,7 @@ class WaitingRoom:
         self._channel.basic_publish(
             self._channel.prepare_message(
                 message.body,
+                priority=properties.pop("priority", None),
                 content_type=message.content_type,
                 content_encoding=message.content_encoding,
                 headers={key: headers[key] for key in headers if key not in _OF_DELIVERIES},

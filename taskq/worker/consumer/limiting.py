@@ -167,6 +167,15 @@ class LimitedRequests:
         room.admit(request.message, queue, request.task.name, wait, settled)
         return True
 
+    def limited_requests(self) -> frozenset[Any]:
+        """Return the requests that wait here for their rate limit."""
+        return frozenset(
+            request
+            for bucket in self.task_buckets.values()
+            if bucket is not None
+            for request, _ in bucket.contents
+        )
+
     def _fills_prefetch(self) -> bool:
         """Whether what is held leaves less than half of the prefetch count to other tasks."""
         held = sum(len(bucket.contents) for bucket in self.task_buckets.values() if bucket)

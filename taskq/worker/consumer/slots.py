@@ -38,10 +38,12 @@ class SlotLimit:
     @property
     def value(self) -> int:
         """How many messages may be unacknowledged now; 0 to take none."""
+        limited = self._consumer.limited_requests()
         unacknowledged = len(scheduled_requests) + sum(
-            request.task.acks_late and not request.acknowledged for request in reserved_requests
+            (request.task.acks_late or request in limited) and not request.acknowledged
+            for request in reserved_requests
         )
-        free = self._consumer.pool.num_processes > len(reserved_requests)
+        free = self._consumer.pool.num_processes > len(reserved_requests) - len(limited)
         if self._most is not None and unacknowledged >= self._most:
             free = False
         if self._per_consumer:
