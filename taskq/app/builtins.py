@@ -15,7 +15,7 @@ from taskq.canvas import chunks as canvas_chunks
 from taskq.canvas import group as canvas_group
 from taskq.canvas import maybe_signature
 from taskq.canvas.chord import PARTS
-from taskq.exceptions import ChordError
+from taskq.exceptions import ChordError, MaxRetriesExceededError
 from taskq.result import result_from_tuple
 from taskq.utils.coroutines import finished
 
@@ -84,7 +84,13 @@ def add_unlock_chord_task(app: Any) -> Any:
         except Exception as exc:
             raise self.retry(exc=exc, countdown=interval, max_retries=max_retries) from exc
         if not ready:
-            raise self.retry(countdown=interval, max_retries=max_retries)
+            try:
+                raise self.retry(countdown=interval, max_retries=max_retries)
+            except MaxRetriesExceededError:
+                # Nobody looks again: who waits for the body is told.
+                error = ChordError(f"The header of {group_id} was not ready after all its polls")
+                app.backend.chord_error_from_stack(body, error)
+                raise
         if _was_sent(self.request, body):
             return
         try:

@@ -9,7 +9,7 @@ import pytest
 from taskq import TaskQ
 from taskq.app.task import Context
 from taskq.backends import cache
-from taskq.exceptions import ChordError, Retry
+from taskq.exceptions import ChordError, MaxRetriesExceededError, Retry
 
 Bodies = list[Any]
 
@@ -234,3 +234,16 @@ def test_a_header_that_is_not_ready_is_polled_at_the_interval(tmp_path: Any) -> 
             with pytest.raises(Retry) as caught:
                 unlock.run(*body_args, result=[(("never", None), None)], **options)
             assert caught.value.when == seconds
+
+
+def test_a_header_that_is_polled_too_often_fails_the_body(chord_app: TaskQ, bodies: Bodies) -> None:
+    unlock = chord_app.tasks["celery.chord_unlock"]
+    body = chord_app.tasks["body"].s().set(task_id="b")
+    body.link_error(chord_app.tasks["errback"].s())
+    unlock.push_request(id="poll", called_directly=False, retries=3, delivery_info={})
+    with pytest.raises(MaxRetriesExceededError):
+        unlock.run("g", dict(body), result=[(("never", None), None)], max_retries=3)
+    [(task_id, exc)] = bodies
+    assert task_id == "b"
+    assert str(exc) == "The header of g was not ready after all its polls"
+    assert chord_app.AsyncResult("b").state == "FAILURE"
