@@ -300,3 +300,20 @@ def test_a_worker_whose_result_database_is_away_says_so(make_project, sqlite_url
         assert "result backend at db+postgresql://me:**@127.0.0.1:1/results" in worker.log
         assert "Traceback" not in worker.log
         assert "s3cret" not in worker.log
+
+
+@pytest.mark.parametrize(
+    ("setting", "at_start"),
+    [("broker_connection_retry_on_startup", True), ("broker_connection_retry", False)],
+)
+def test_a_worker_that_is_not_to_connect_again_ends(make_project, own_redis, setting, at_start):
+    url, _, stop = own_redis
+    project = make_project(CODE, broker=url, backend=None, conf={setting: False})
+    if at_start:
+        stop()
+    worker = project.start_worker("-c", "1", ready=not at_start)
+    if not at_start:
+        stop()
+    assert worker.process.wait(30) == 1
+    assert f"{setting} is off" in worker.log
+    assert "Traceback" not in worker.log.partition("is off")[2]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from taskq.exceptions import WorkerShutdown
+from taskq.platforms import EX_FAILURE
 from taskq.utils.log import get_logger
 from taskq.utils.time import humanize_seconds
 from taskq.worker import state
@@ -13,6 +15,9 @@ logger = get_logger("celery.worker.consumer")
 
 CONNECTION_ERROR = "consumer: Cannot connect to %s: %s.\n%s\n"
 CONNECTION_RETRY_STEP = "Trying again {when}... ({retries}/{max_retries})"
+CONNECTION_GIVEN_UP = (
+    "consumer: No connection to %s: %s.\nThe worker ends and does not try again: %s is off."
+)
 CONNECTION_FAILOVER = "Will retry using next failover."
 #: Seconds between two attempts at most, where a connection comes about and is of no use.
 LONGEST_PAUSE = 8.0
@@ -54,9 +59,7 @@ class Connecting:
         """Establish the connection, trying again as the settings say. Returns it."""
         conf = self.app.conf
         max_retries = conf.broker_connection_max_retries
-        retry = conf.broker_connection_retry
-        if self.first_connection_attempt and conf.broker_connection_retry_on_startup is not None:
-            retry = conf.broker_connection_retry_on_startup
+        retry = conf[self._retry_setting]
         self.broker_connection_retry_attempt = 0
 
         def on_error(exc: BaseException, interval: float) -> None:
@@ -80,6 +83,23 @@ class Connecting:
         conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
         self.first_connection_attempt = False
         return conn
+
+    @property
+    def _retry_setting(self) -> str:
+        """Name of the setting that says whether connecting is tried again."""
+        on_startup = "broker_connection_retry_on_startup"
+        if self.first_connection_attempt and self.app.conf[on_startup] is not None:
+            return on_startup
+        return "broker_connection_retry"
+
+    def stop_unless_retrying(self, exc: BaseException) -> None:
+        """Have the worker end with status 1 where settings say that it is not to connect again."""
+        setting = self._retry_setting
+        if not self.app.conf[setting]:
+            logger.critical(
+                CONNECTION_GIVEN_UP, self.app.connection_for_read().as_uri(), exc, setting
+            )
+            raise WorkerShutdown(EX_FAILURE)
 
     def pause_after_failure(self) -> None:
         """Wait before the next attempt: not at all after the first failure, then ever longer.

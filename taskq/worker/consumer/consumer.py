@@ -189,8 +189,9 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def on_connection_error_before_connected(self, exc: BaseException) -> None:
         """The first connection attempt of this round failed."""
-        if not self.app.conf.broker_connection_retry or getattr(exc, "permanent", False):
+        if getattr(exc, "permanent", False):
             raise exc
+        self.stop_unless_retrying(exc)
         self.failed_attempts += 1
         logger.error(
             CONNECTION_ERROR,
@@ -204,13 +205,12 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
         # Where it came from is worth telling once.
         logger.warning("%s\n%r", CONNECTION_RETRY, exc, exc_info=not self.failed_attempts)
         self.failed_attempts += 1
-        if not self.app.conf.broker_connection_retry:
-            raise exc
+        self.first_connection_attempt = False
+        self.stop_unless_retrying(exc)
         try:
             self.connection.collect()
         except Exception as collect_error:
             logger.debug("Closing the lost connection failed: %r", collect_error)
-        self.first_connection_attempt = False
         if self.app.conf.worker_cancel_long_running_tasks_on_connection_loss:
             self.cancel_active_requests()
         if self.app.conf.worker_enable_prefetch_count_reduction:
