@@ -303,17 +303,24 @@ def test_a_worker_whose_result_database_is_away_says_so(make_project, sqlite_url
 
 
 @pytest.mark.parametrize(
-    ("setting", "at_start"),
-    [("broker_connection_retry_on_startup", True), ("broker_connection_retry", False)],
+    ("setting", "value", "at_start"),
+    [
+        ("broker_connection_retry_on_startup", False, True),
+        ("broker_connection_retry", False, False),
+        ("broker_connection_max_retries", 1, True),
+    ],
 )
-def test_a_worker_that_is_not_to_connect_again_ends(make_project, own_redis, setting, at_start):
+def test_a_worker_that_is_not_to_connect_again_ends(
+    make_project, own_redis, setting, value, at_start
+):
     url, _, stop = own_redis
-    project = make_project(CODE, broker=url, backend=None, conf={setting: False})
+    project = make_project(CODE, broker=url, backend=None, conf={setting: value})
     if at_start:
         stop()
     worker = project.start_worker("-c", "1", ready=not at_start)
     if not at_start:
         stop()
     assert worker.process.wait(30) == 1
-    assert f"{setting} is off" in worker.log
-    assert "Traceback" not in worker.log.partition("is off")[2]
+    log = worker.log
+    assert f"again: {setting} is off" in log or f"{setting} (1) says" in log
+    assert "Traceback" not in log.partition("The worker ends")[2]

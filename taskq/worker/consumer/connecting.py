@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from kombu.exceptions import OperationalError
+
 from taskq.exceptions import WorkerShutdown
 from taskq.platforms import EX_FAILURE
 from taskq.utils.log import get_logger
@@ -16,7 +18,7 @@ logger = get_logger("celery.worker.consumer")
 CONNECTION_ERROR = "consumer: Cannot connect to %s: %s.\n%s\n"
 CONNECTION_RETRY_STEP = "Trying again {when}... ({retries}/{max_retries})"
 CONNECTION_GIVEN_UP = (
-    "consumer: No connection to %s: %s.\nThe worker ends and does not try again: %s is off."
+    "consumer: No connection to %s: %s.\nThe worker ends and does not try again: %s."
 )
 CONNECTION_FAILOVER = "Will retry using next failover."
 #: Seconds between two attempts at most, where a connection comes about and is of no use.
@@ -80,7 +82,14 @@ class Connecting:
             conn.connect()
             self.first_connection_attempt = False
             return conn
-        conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
+        try:
+            conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
+        except OperationalError as exc:
+            if not max_retries or self.broker_connection_retry_attempt < max_retries:
+                raise  # of another kind than what is tried again there
+            reason = f"it was tried as often as broker_connection_max_retries ({max_retries}) says"
+            logger.critical(CONNECTION_GIVEN_UP, conn.as_uri(), exc, reason)
+            raise WorkerShutdown(EX_FAILURE) from exc
         self.first_connection_attempt = False
         return conn
 
@@ -96,9 +105,8 @@ class Connecting:
         """Have the worker end with status 1 where settings say that it is not to connect again."""
         setting = self._retry_setting
         if not self.app.conf[setting]:
-            logger.critical(
-                CONNECTION_GIVEN_UP, self.app.connection_for_read().as_uri(), exc, setting
-            )
+            url = self.app.connection_for_read().as_uri()
+            logger.critical(CONNECTION_GIVEN_UP, url, exc, f"{setting} is off")
             raise WorkerShutdown(EX_FAILURE)
 
     def pause_after_failure(self) -> None:
