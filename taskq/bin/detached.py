@@ -117,7 +117,7 @@ def unwritable_explained() -> Iterator[None]:
     except OSError as exc:
         if exc.filename is None:
             raise
-        raise CommandError(f"Cannot write to {exc.filename}: {exc.strerror}.") from exc
+        raise CommandError(f"Cannot write to {os.fsdecode(exc.filename)}: {exc.strerror}.") from exc
 
 
 def _current_umask() -> int:

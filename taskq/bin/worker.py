@@ -107,9 +107,12 @@ def _concurrency(ctx: click.Context, param: click.Parameter, value: str | None) 
     if value.lower() == AUTO_CONCURRENCY:
         return AUTO_CONCURRENCY
     try:
-        return int(value)
+        number = int(value)
     except ValueError as exc:
         raise click.BadParameter(f"{value!r} is not a number, nor 'auto'.", ctx, param) from exc
+    if number < 0:
+        raise click.BadParameter(f"{value} is less than one.", ctx, param)
+    return number
 
 
 def _or_setting(key: str) -> Any:
@@ -214,15 +217,15 @@ _beat = _group("Embedded Beat Options")
     default=None,
     help="Send events about tasks, for monitors.",
 )
-@_pool("--time-limit", type=float, help="Seconds after which a task is killed.")
+@_pool("--time-limit", type=click.FloatRange(min=0), help="Seconds after which a task is killed.")
 @_pool(
     "--soft-time-limit",
-    type=float,
+    type=click.FloatRange(min=0),
     help="Seconds after which a task gets SoftTimeLimitExceeded.",
 )
 @_pool(
     "--max-tasks-per-child",
-    type=int,
+    type=click.IntRange(min=0),
     help="Number of tasks after which a pool process is replaced.",
 )
 @_pool(
@@ -233,7 +236,7 @@ _beat = _group("Embedded Beat Options")
 )
 @_pool(
     "--max-memory-per-child",
-    type=int,
+    type=click.IntRange(min=0),
     help="Resident memory in KiB above which a pool process is replaced, once its task is done.",
 )
 @_queue("--purge", "--discard", is_flag=True, help="Delete all waiting messages before starting.")

@@ -102,6 +102,11 @@ def test_auto_concurrency(taskq, project):
     ("words", "says"),
     [
         (["-c", "many"], "many"),
+        (["-c", "-1"], "-1"),
+        (["--time-limit", "-2"], "-2"),
+        (["--soft-time-limit", "-2.5"], "-2.5"),
+        (["--max-tasks-per-child", "-3"], "-3"),
+        (["--max-memory-per-child", "-4"], "-4"),
         (["-P", "magic"], "magic"),
         (["-P", "no.such:Pool"], "no.such"),
         (["-l", "LOUD"], "LOUD"),
