@@ -224,8 +224,11 @@ def test_delivery_of_rabbitmq_calls_few_functions():
     assert calls_of(lambda: Message.delivered(next_delivery(data, 0), channel)) <= 80
 
 
-def test_an_idle_worker_sleeps(project, client, server):
+def test_an_idle_worker_sleeps(make_project, redis_url, client, server):
     """It is woken for its own heartbeats, and hardly for anything else."""
+    # A long lease: how often it is renewed depends on how long the server has been up.
+    options = {"broker_transport_options": {"lease": 60}}
+    project = make_project(CODE, broker=redis_url, backend=redis_url, conf=options)
     with project.worker("-c", "2", "--heartbeat-interval", "1") as worker:
         marker = publish(project, "noop", count=2)
         wait_until(lambda: drained(project, client, marker), 60)
@@ -239,8 +242,8 @@ def test_an_idle_worker_sleeps(project, client, server):
         first, before = beats(), wakeups(pids)
         wait_until(lambda: beats() >= first + 6, 60)
         woken = wakeups(pids) - before
-    # For each the timer, and the server's answer with the event itself; the lease's own.
-    assert woken <= 6 * 3
+    # For each the timer, and the server's answer with the event itself; a look for messages.
+    assert woken <= 18, woken
 
 
 def test_system_calls_per_task(project, client, tmp_path):

@@ -96,6 +96,36 @@ def test_index_is_renewed_so_that_kombu_does_not_redeliver(redis_url, connection
             assert client.llen("q") == 0
 
 
+def test_owner_that_holds_nothing_beats_less_often_until_it_does(redis_url, connection, client):
+    with (
+        receiving(redis_url, "q", lease=LEASE) as busy,
+        receiving(redis_url, "other", lease=LEASE) as idle,
+    ):
+        busy.turn(3)
+        idle.turn(3)
+        owners = [each.channel.claimer.lease.owner for each in (busy, idle)]
+
+        def beats(wanted):
+            """Return how often the second one has beaten until the first one had so often."""
+            seen = [set(), set()]
+            while len(seen[0]) < wanted:
+                for owner, scores in zip(owners, seen, strict=True):
+                    scores.add(client.zscore("taskq.owners", owner))
+                busy.turn()
+                idle.turn()
+            assert None not in seen[0] | seen[1]
+            return len(seen[1])
+
+        beats(2)  # nobody is judged at first
+        send(connection, "q", 1)  # to one that has begun to rest
+        busy.receive(1)
+        assert beats(7) < 6
+        busy.messages[0].ack()
+        send(connection, "other", 2)
+        idle.receive(1)
+        assert beats(4) > 5
+
+
 def test_silent_owner_is_fenced(redis_url, connection, client):
     """A process that is stopped and goes on later must not touch what was given to others."""
     send(connection, "q", 1, 2)
