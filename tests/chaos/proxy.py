@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import suppress
 
 
@@ -22,6 +23,9 @@ class Proxy:
         self._open = threading.Event()
         self._open.set()
         self._accepting = True
+        #: Sockets whose data is thrown away.
+        self._dead: set[socket.socket] = set()
+        self._delay = 0.0
         self._muted = False
         #: What a client says, whose connection breaks with the answer.
         self._fatal: bytes | None = None
@@ -56,6 +60,10 @@ class Proxy:
         try:
             while data := source.recv(65536):
                 self._open.wait()
+                if self._delay:
+                    time.sleep(self._delay)
+                if source in self._dead:
+                    continue
                 if from_client and self.sent is not None:
                     self.sent.append(data)
                 if source in self._doomed:
@@ -102,6 +110,15 @@ class Proxy:
         """Let what clients send pass again: on new connections, the old ones make no sense."""
         self.cut()
         self._muted = False
+
+    def kill_silently(self) -> None:
+        """Have every connection be half-open: neither end hears of the other, or of its end."""
+        with self._lock:
+            self._dead.update(self._pairs)
+
+    def slow(self, seconds: float) -> None:
+        """Have every piece of data wait for so many seconds, one after the other."""
+        self._delay = seconds
 
     def refuse(self) -> None:
         """Break every connection and refuse new ones, as a broker that is down."""

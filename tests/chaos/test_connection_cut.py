@@ -11,6 +11,8 @@ import pytest
 from tests.chaos.proxy import Proxy
 from tests.integration.project import wait_until
 
+LONG = os.environ.get("TASKQ_CHAOS") == "long"
+
 CODE = """
 def note(text):
     with open("notes", "a") as notes:
@@ -40,7 +42,7 @@ def proxied(request, make_project, redis_url):
         CODE,
         broker=url,
         backend=redis_url,
-        conf={"broker_read_url": through, "broker_write_url": url},
+        conf={"broker_read_url": through, "broker_write_url": url, "broker_heartbeat": 4},
     )
     yield project, proxy
     proxy.close()
@@ -108,3 +110,32 @@ def test_consuming_resumes_after_the_broker_was_away(proxied):
             project.proj.late.delay(number)
             wait_until(lambda number=number: number in numbers(project), 30)
         assert len(os.listdir(f"/proc/{worker.pid}/fd")) <= before + 1
+
+
+@pytest.mark.skipif(not LONG, reason="takes a minute; TASKQ_CHAOS=long runs it")
+@pytest.mark.timeout(240)
+def test_half_open_connections_are_noticed(proxied):
+    """Both ends think that they are connected; what one says never reaches the other."""
+    project, proxy = proxied
+    with project.worker("-c", "2") as worker:
+        project.proj.late.delay(0)
+        wait_until(lambda: numbers(project) == [0])
+        proxy.kill_silently()
+        for number in range(1, 21):
+            project.proj.late.delay(number)
+        wait_until(lambda: set(numbers(project)) == set(range(21)), 60, worker.log[-3000:])
+        wait_until(lambda: project.proj.app.control.ping(timeout=1), 90)
+        assert worker.process.poll() is None
+
+
+def test_a_slow_network(proxied):
+    project, proxy = proxied
+    with project.worker("-c", "2") as worker:
+        project.proj.late.delay(0)
+        wait_until(lambda: numbers(project) == [0])
+        proxy.slow(0.2)
+        for number in range(1, 41):
+            project.proj.early.delay(number)
+        wait_until(lambda: len(numbers(project)) >= 41, 60, worker.log[-3000:])
+        assert sorted(numbers(project)) == list(range(41))
+        assert "Connection to broker lost" not in worker.log

@@ -20,7 +20,7 @@ from kombu.transport import virtual
 from redis import exceptions
 
 from taskq.transport.redis import checks, errors
-from taskq.transport.redis.claim import CONNECTION_ERRORS, Claimer
+from taskq.transport.redis.claim import ANSWER_LIMIT, CONNECTION_ERRORS, Claimer
 from taskq.transport.redis.fanout import Subscription
 from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.lease import LeaseOptions
@@ -38,6 +38,12 @@ LEASE = 15.0
 #: The shortest lease: heartbeats must have time to get through.
 SHORTEST_LEASE = 1.0
 
+
+#: Seconds that the server may take for a command that is not on a hot path, unless the transport
+#: option `socket_timeout` says so: a half-open connection must not hold a worker up for ever.
+COMMAND_TIMEOUT = 5.0
+#: Part of a lease after which a heartbeat that was not answered is tried on a new connection.
+HEARTBEAT_PATIENCE = 3
 
 E_NO_ROOM = (
     "The binding of queue %r to exchange %r could not be stored: %s What is sent through this "
@@ -107,6 +113,8 @@ class Channel(kombu_redis.Channel):
         parameters: dict[str, Any] = super()._connparams(asynchronous=asynchronous)
         if parameters.get("socket_connect_timeout", 0) is None:
             parameters["socket_connect_timeout"] = self.connection.client.connect_timeout or None
+        if asynchronous and parameters.get("socket_timeout") is None:
+            parameters["socket_timeout"] = COMMAND_TIMEOUT
         return parameters
 
     @cached_property
@@ -114,9 +122,13 @@ class Channel(kombu_redis.Channel):
         # Not `pool`, whose connections know this channel: leases must not keep it alive.
         return self._get_pool(asynchronous=False)
 
-    def _wire(self) -> Wire:
+    def _wire(self, *, patience: float | None = None) -> Wire:
         pool = self._wire_pool
-        return Wire(lambda: pool.connection_class(**pool.connection_kwargs), self.connection.url)
+        return Wire(
+            lambda: pool.connection_class(**pool.connection_kwargs),
+            self.connection.url,
+            patience=patience,
+        )
 
     def loop_wire(self) -> Any:
         """Return a connection for a loop to publish on what `publisher` makes of messages."""
@@ -136,8 +148,8 @@ class Channel(kombu_redis.Channel):
         return Claimer(
             self,
             self._lease_options(),
-            wire=self._wire(),
-            keeper_wire=self._wire(),
+            wire=self._wire(patience=ANSWER_LIMIT),
+            keeper_wire=self._wire(patience=max(SHORTEST_LEASE, self.lease / HEARTBEAT_PATIENCE)),
             side_wire=self.publisher.wire,
         )
 

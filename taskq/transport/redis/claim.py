@@ -33,6 +33,9 @@ LISTS_OF_PLENTY = 16
 
 #: Messages claimed at once when the prefetch count is unlimited, and at most.
 UNLIMITED_BATCH, LARGEST_BATCH = 100, 500
+#: Seconds without an answer after which a connection counts as dead: one that is half-open is not
+#: told from a quiet one by itself. Lists are looked at every few seconds, so there is a question.
+ANSWER_LIMIT = 20.0
 #: Seconds between two attempts to go on after the connection broke, without telling anybody.
 RESUME_INTERVAL = 2.0
 
@@ -77,6 +80,8 @@ class Claimer:
         self._claiming = False
         self._ready = False
         self._resumed = 0.0
+        #: When something came last, or was asked for while nothing was outstanding.
+        self._heard = 0.0
 
     # -- consumers --------------------------------------------------------------
 
@@ -162,9 +167,18 @@ class Claimer:
         if lease is not None and lease.lost_news:
             self._tell_lost(lease)
         try:
+            if self._calls and time.monotonic() - self._heard > ANSWER_LIMIT:
+                self._end_if_silent()
             self._send_pending()
         except CONNECTION_ERRORS as exc:
             self._resume(exc)
+
+    def _end_if_silent(self) -> None:
+        """Raise TimeoutError unless an answer is there to be read: we may have been stopped."""
+        if self.wire.connected and not readable(self.wire.sock):
+            raise exceptions.TimeoutError(
+                f"{self.wire.url} did not answer for {ANSWER_LIMIT:g} seconds"
+            )
 
     def _send_pending(self) -> None:
         # A consumer that acknowledges may have come after the connection: nothing may be claimed
@@ -440,6 +454,8 @@ class Claimer:
     def _send(self, call: Call, *, with_text: bool = False) -> None:
         command = call.pack(with_text=with_text)
         with self.wire.lock:  # other threads may acknowledge; calls and replies stay in step
+            if not self._calls:
+                self._heard = time.monotonic()
             self._calls.append(call)
             if call.wanted:
                 self._claiming = True
@@ -450,7 +466,9 @@ class Claimer:
     def _receive(self) -> None:
         """Read once and take in all that came. Raises the first error among the replies."""
         error: Exception | None = None
-        for reply in self.wire.receive():
+        replies = self.wire.receive()
+        self._heard = time.monotonic()
+        for reply in replies:
             if isinstance(reply, Push):
                 self.wakeup.on_push(reply)
             elif isinstance(reply, ErrorReply):

@@ -198,6 +198,8 @@ class Transport(virtual.Transport):
             self.broken = True
             raise
         for source in sources:
+            if source.sock is None:
+                continue  # found dead meanwhile; the next turn connects it again
             known = self._registered.get(source)
             # Somebody may have reset the hub meanwhile.
             if known is None or known[0] is not source.sock or known[1] not in hub.readers:

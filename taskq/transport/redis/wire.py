@@ -38,6 +38,8 @@ class Wire:
 
     - connect: returns a new, unconnected redis-py connection.
     - url: the server's URL for messages, password masked.
+    - patience: seconds to wait for a reply, if the connection itself does not wait less; None for
+      as long as it takes.
     """
 
     __slots__ = (
@@ -50,12 +52,16 @@ class Wire:
         "lock",
         "on_close",
         "on_push",
+        "patience",
         "url",
     )
 
-    def __init__(self, connect: Callable[[], Any], url: str) -> None:
+    def __init__(
+        self, connect: Callable[[], Any], url: str, *, patience: float | None = None
+    ) -> None:
         self._connect = connect
         self.url = url
+        self.patience = patience
         self.lock = threading.RLock()
         #: Takes the pushed messages that arrive while `call` waits for a reply.
         self.on_push: Callable[[Push], None] | None = None
@@ -93,6 +99,8 @@ class Wire:
         self._reader = Reader()
         self.last_used = time.monotonic()
         _notice_dead_peer(self._sock)
+        if self.patience is not None:
+            self._sock.settimeout(min(self._sock.gettimeout() or self.patience, self.patience))
 
     def reopen_if_closed(self) -> bool:
         """Connect anew when the server has closed the connection while nobody used it.
