@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from kombu.exceptions import OperationalError
+from taskq import exceptions
 
 __all__ = ("naming_the_broker",)
 
@@ -22,11 +22,13 @@ def naming_the_broker(connection: Any) -> Iterator[None]:
     try:
         with connection._reraise_as_library_errors():
             yield
-    except OperationalError as exc:
+    except exceptions.OperationalError as exc:  # found when needed: kombu's are slow to import
         # Those of our own transports, which are of subclasses, name their file already.
-        if type(exc) is not OperationalError or hasattr(exc, "reason"):
+        if type(exc) is not exceptions.OperationalError or hasattr(exc, "reason"):
             raise
         reason = str(exc) or repr(exc.__cause__ or exc)
-        named: Any = OperationalError(E_UNREACHABLE.format(url=connection.as_uri(), reason=reason))
+        named: Any = exceptions.OperationalError(
+            E_UNREACHABLE.format(url=connection.as_uri(), reason=reason)
+        )
         named.reason = reason
         raise named from exc.__cause__ or exc
