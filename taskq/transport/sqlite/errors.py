@@ -53,7 +53,7 @@ class DatabaseCorrupt(DatabaseError):
     Trying again does not help, so this is the one error that is not `DatabaseUnavailable`.
     """
 
-    #: A worker that meets it when it connects ends.
+    #: A worker that meets it when it connects for the first time ends.
     permanent = True
 
 

@@ -189,7 +189,8 @@ class Consumer(Connecting, UnfitMessages, HeldRequests):
 
     def on_connection_error_before_connected(self, exc: BaseException) -> None:
         """The first connection attempt of this round failed."""
-        if getattr(exc, "permanent", False):
+        # One that has run goes on trying: its file may be put back in place.
+        if self.first_connection_attempt and getattr(exc, "permanent", False):
             raise exc
         self.stop_unless_retrying(exc)
         self.failed_attempts += 1
