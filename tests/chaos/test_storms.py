@@ -182,6 +182,28 @@ def test_the_memory_of_a_pool_process_is_limited(make_project, redis_url, name):
             wait_until(lambda: not server.exists("unacked", project.queue))
 
 
+SLOW_START = """
+from taskq.signals import worker_process_init
+
+@worker_process_init.connect
+def initialise(**kwargs):
+    time.sleep(1)
+
+@app.task
+def add(x, y):
+    return x + y
+"""
+
+
+def test_pool_processes_that_start_slowly_come_up(make_project, redis_url):
+    """Each is given more time than the one that was replaced: else none ever ran anything."""
+    conf = {"worker_proc_alive_timeout": 0.3}
+    project = make_project(SLOW_START, broker=redis_url, backend=redis_url, conf=conf)
+    with project.worker("-c", "1") as worker:
+        assert project.proj.add.delay(1, 1).get(timeout=40) == 2
+        assert 1 <= worker.log.count("was not ready within") <= 6
+
+
 def test_a_full_disk(make_project, sqlite_url):
     """Files may not grow any more: the client is told, the worker waits and goes on afterwards."""
     project = make_project(CODE, broker=sqlite_url, backend=sqlite_url)

@@ -35,6 +35,9 @@ LONGEST_PAUSE = 10.0
 STILLBIRTHS_PER_CHILD = 3
 #: The least number of them.
 LEAST_STILLBIRTHS = 10
+#: Children that took too long give the next ones twice as long, up to so many times: on a busy
+#: machine none would ever come up otherwise.
+MOST_PATIENCE = 16
 
 NAME_PREFIXES = {
     "fork": "ForkPoolWorker",
@@ -126,6 +129,8 @@ class Nursery:
         self._stillbirths = 0
         self._wanted = 0
         self._pausing = False
+        #: How many times the usual time a child may take.
+        self._patience = 1
         self._server = ForkServer(partial(launch.start_fork_server, upbringing.app))
 
     def fill(self, wanted: int) -> None:
@@ -214,16 +219,20 @@ class Nursery:
         self._children[child.pid] = child
         self._born(child)
         if upbringing.alive_timeout:
-            self._loop.call_later(upbringing.alive_timeout, lambda: self._check_up(child))
+            patience = self._patience
+            self._loop.call_later(
+                upbringing.alive_timeout * patience, lambda: self._check_up(child, patience)
+            )
 
-    def _check_up(self, child: Child) -> None:
+    def _check_up(self, child: Child, patience: int) -> None:
         if child.state is State.STARTING and child.exitcode is None:
+            self._patience = max(self._patience, min(2 * patience, MOST_PATIENCE))
             logger.error(
                 "%s pid:%d was not ready within %s seconds (worker_proc_alive_timeout):"
                 " replacing it",
                 child.name,
                 child.pid,
-                self._upbringing.alive_timeout,
+                (self._upbringing.alive_timeout or 0) * patience,
             )
             self._kill(child)
 
