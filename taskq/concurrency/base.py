@@ -97,6 +97,8 @@ class BasePool:
     terminates_by_job = False
     #: Whether the worker must limit what it submits with its semaphore.
     uses_semaphore = False
+    #: Whether tasks run in processes that are replaced after so many tasks, or so much memory.
+    replaces_processes = False
 
     #: Called once per batch of jobs, after their ``on_dispatched()`` and before any is handed over.
     before_dispatch: Callable[[], None] | None = None

@@ -11,7 +11,7 @@ from kombu.asynchronous import get_event_loop, set_event_loop
 from taskq import bootsteps
 from taskq._state import _set_task_join_will_block
 from taskq.exceptions import ImproperlyConfigured
-from taskq.utils.imports import symbol_by_name
+from taskq.utils.imports import qualname, symbol_by_name
 from taskq.utils.log import get_logger
 from taskq.worker import state
 
@@ -23,6 +23,9 @@ logger = get_logger("celery.worker")
 ERR_B_GREEN = (
     "worker -B does not work with the pools of greenlets, eventlet and gevent: "
     "run 'taskq beat' beside the worker"
+)
+W_NO_PROCESSES = (
+    "%s has no effect here: %s has no processes to replace. Use the prefork pool, or leave it out."
 )
 
 
@@ -79,6 +82,7 @@ class Pool(bootsteps.StartStopStep):
 
     def create(self, w: Any) -> Any:
         """Make the pool; it starts its processes when it is started."""
+        _warn_of_limits_without_processes(w)
         pool = w.pool = self.instantiate(
             w.pool_cls,
             w.min_concurrency,
@@ -120,6 +124,15 @@ class Pool(bootsteps.StartStopStep):
     def info(self, w: Any) -> dict[str, Any]:
         """Return what ``inspect stats`` tells about the pool."""
         return {"pool": w.pool.info if w.pool else "N/A"}
+
+
+def _warn_of_limits_without_processes(w: Any) -> None:
+    """Say so when processes are to be replaced and the pool has none."""
+    if getattr(w.pool_cls, "replaces_processes", True):
+        return
+    for limit in ("max_tasks_per_child", "max_memory_per_child"):
+        if getattr(w, limit):
+            logger.warning(W_NO_PROCESSES, f"worker_{limit}", qualname(w.pool_cls))
 
 
 class Beat(bootsteps.StartStopStep):

@@ -202,3 +202,13 @@ def test_what_an_extension_does_wrong_costs_no_task(make_project, sqlite_url):
     with project.worker("-c", "1") as worker:
         assert project.proj.add.delay(1, 2).get(timeout=20) == 3
         assert "a mistake of the extension's" in worker.log
+
+
+def test_limits_of_processes_are_said_to_be_no_use_without_any(make_project, sqlite_url):
+    project = make_project(CODE, broker=sqlite_url, backend=None)
+    options = ("--max-tasks-per-child", "5", "--max-memory-per-child", "100000")
+    with project.worker("-P", "threads", *options) as worker:
+        for limit in ("max_tasks_per_child", "max_memory_per_child"):
+            assert f"worker_{limit} has no effect here: taskq.concurrency.thread" in worker.log
+    with project.worker("-c", "1", *options) as worker:
+        assert "has no effect" not in worker.log

@@ -58,6 +58,7 @@ class TaskPool(BasePool):
     """
 
     uses_semaphore = False
+    replaces_processes = True
 
     #: Kept for code that reads it; numbers are in ``info["writes"]``.
     write_stats: Any = None
