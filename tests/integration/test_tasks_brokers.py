@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import socket
 import struct
 import time
 import zoneinfo
@@ -203,11 +204,9 @@ def test_revokes_are_known_to_workers_that_start_later(project, proj, tmp_path):
         time.sleep(0.7)
         # A worker that starts beside it asks its neighbours.
         with project.worker("-c", "1", "-n", "second@%h", "-Q", "other"):
-            second = next(
-                name for name in proj.app.control.ping(timeout=2) if "second" in str(name)
-            )
-            name = next(iter(second))
-            known = proj.app.control.inspect([name], timeout=3).revoked()
+            name = f"second@{socket.gethostname()}"
+            inspect = proj.app.control.inspect([name], timeout=3)
+            known = wait_until(inspect.revoked, message="the second worker does not answer")
             assert result.id in known[name]
     # The state file outlives both.
     with project.worker("-c", "1", "--statedb", state, "-n", "third@%h", "--without-mingle"):
