@@ -311,8 +311,6 @@ def test_progress_as_it_is_made(proj, tmp_path):
 
 
 def test_a_task_s_own_logger(proj, worker):
-    with pytest.warns(DeprecationWarning, match="get_task_logger"):
-        proj.comment("warns here")
     result = proj.comment.delay("spam")
     assert result.get(timeout=20) is True
     worker.wait_for_log(f"proj.comment[{result.id}]: checking spam")

@@ -150,3 +150,18 @@ def test_functions_that_work_with_the_current_app():
     assert got[0].headers["id"] == task_id
     assert taskq.messaging.get_consumer_set is taskq.messaging.TaskConsumer
     assert taskq.log.get_default_logger("first").name == "first"
+
+
+def test_the_loggers_of_tasks_warn_once():
+    code = """
+from taskq import TaskQ
+task = TaskQ("old").task(name="task")(lambda: None)
+assert task.get_logger().name == task.get_logger().name == "task"
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "always::DeprecationWarning", "-c", code],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("get_task_logger(__name__)") == 1
