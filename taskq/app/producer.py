@@ -14,7 +14,7 @@ from typing import Any
 from kombu import Exchange, Queue
 from kombu import Producer as _KombuProducer
 from kombu.common import maybe_declare
-from kombu.compression import compress
+from kombu.compression import compress, encoders, get_encoder
 from kombu.messaging import ChannelPromise
 from kombu.serialization import dumps, registry
 from kombu.utils import json as kombu_json
@@ -68,7 +68,7 @@ class Producer(_KombuProducer):
         """
         content_type, content_encoding, payload = _serialised(body, serializer)
         if compression:
-            payload, headers["compression"] = compress(payload, compression)
+            payload, headers["compression"] = _compressed(payload, compression)
         if isinstance(exchange, Exchange):
             delivery_mode = delivery_mode or exchange.delivery_mode
             exchange = exchange.name
@@ -229,6 +229,17 @@ class Producer(_KombuProducer):
         """Add a message written with a stencil to the open batch, which must take such."""
         assert self._batch is not None
         self._batch.append((filled, filled.stencil.exchange, filled.stencil.routing_key))
+
+
+def _compressed(payload: Any, compression: str) -> tuple[bytes, str]:
+    """Return the payload compressed, and the content type of that. Raises ValueError."""
+    try:
+        get_encoder(compression)
+    except KeyError:
+        known = ", ".join(sorted(encoders()))
+        raise ValueError(f"there is no compression {compression!r} here, but {known}") from None
+    compressed: tuple[bytes, str] = compress(payload, compression)
+    return compressed
 
 
 def is_declared(entity: Any, channel: Any) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 from taskq import exceptions
 from taskq._state import get_current_worker_task
 from taskq.app.delayed import through_delay_queues
+from taskq.app.links import links_of
 from taskq.app.unreachable import naming_the_broker
-from taskq.utils.functional import maybe_list
 from taskq.utils.imports import symbol_by_name
 from taskq.utils.log import get_logger
 from taskq.utils.time import maybe_make_aware
@@ -140,8 +140,8 @@ class Sending:
             expires,
             retries,
             chord,
-            maybe_list(link),
-            maybe_list(link_error),
+            links_of("link", link),
+            links_of("link_error", link_error),
             reply_to or self.thread_oid,
             time_limit,
             soft_time_limit,

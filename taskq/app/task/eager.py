@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
 from taskq import states
+from taskq.app.links import links_of
 from taskq.app.task.signatures import TaskSignatures
 from taskq.exceptions import Retry
 from taskq.result import EagerResult
@@ -90,8 +91,8 @@ class EagerCalls(TaskSignatures[P, R], Generic[P, R]):
             "parent_id": options.get("parent_id"),
             "is_eager": True,
             "hostname": gethostname(),
-            "callbacks": maybe_list(link),
-            "errbacks": maybe_list(link_error),
+            "callbacks": links_of("link", link),
+            "errbacks": links_of("link_error", link_error),
             "headers": headers,
             "timelimit": limits if limits != (None, None) else None,
             "time_limit": limits[0],

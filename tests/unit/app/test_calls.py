@@ -363,3 +363,22 @@ class TestBrokerThatIsAway:
         assert f"Cannot reach the message broker at {url.replace('s3cret', '**')}" in message
         assert message.rstrip(".").endswith("Connection refused")
         assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("option", ["link", "link_error"])
+def test_a_link_that_is_no_signature_is_refused(app, greet, option):
+    for value in (greet, "greet", [greet.s(), greet]):
+        with pytest.raises(TypeError, match=rf"{option} takes a signature.*task\.s\(\)"):
+            greet.apply_async(("you",), **{option: value})
+        with pytest.raises(TypeError, match=rf"{option} takes a signature"):
+            greet.apply(("you",), **{option: value})
+    assert waiting(app) == 0
+    greet.apply_async(("you",), **{option: (greet.s(), dict(greet.s()))})
+    assert waiting(app) == 1
+
+
+def test_a_compression_that_is_not_there_is_refused(app, greet):
+    greet.apply_async(("you",), compression="zlib")
+    with pytest.raises(ValueError, match=r"no compression 'fast' here, but .*gzip"):
+        greet.apply_async(("you",), compression="fast")
+    assert waiting(app) == 1
