@@ -20,10 +20,12 @@ import hypothesis
 import pytest
 
 import taskq.app.base  # noqa: F401 - built-in tasks are known before the first test begins
-from taskq import _state
+from taskq import _state, signals
+from taskq.utils.dispatch import Signal
 from tests import browser as browsers
 from tests import services
 
+ALL_SIGNALS = [each for each in vars(signals).values() if isinstance(each, Signal)]
 IN_CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
 # A shell that starts the tests in its background has them ignore SIGINT, and their processes too.
@@ -64,9 +66,16 @@ def _require(start: Callable[[], Iterator[Any]]) -> Iterator[Any]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _apps_of_the_module() -> Iterator[None]:
-    """Restore what this process knows of apps and shared tasks when a test module is done."""
+    """Restore what this process knows of apps and shared tasks when a test module is done.
+
+    Receivers of signals too: projects that tests import connect some.
+    """
+    before = {signal: signal.receivers for signal in ALL_SIGNALS}
     with _apps_as_before():
         yield
+    for each, receivers in before.items():
+        each.receivers = receivers
+        each.sender_receivers_cache.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -232,12 +232,15 @@ class Producer(_KombuProducer):
 
 
 def _compressed(payload: Any, compression: str) -> tuple[bytes, str]:
-    """Return the payload compressed, and the content type of that. Raises ValueError."""
+    """Return the payload compressed, and the content type of that.
+
+    Raises KeyError, as kombu does, but one that says what there is.
+    """
     try:
         get_encoder(compression)
     except KeyError:
         known = ", ".join(sorted(encoders()))
-        raise ValueError(f"there is no compression {compression!r} here, but {known}") from None
+        raise KeyError(f"there is no compression {compression!r} here, but {known}") from None
     compressed: tuple[bytes, str] = compress(payload, compression)
     return compressed
 

@@ -18,6 +18,7 @@ from tests.integration.leader_support import (
     RECORDING,
     assert_each_time_was_sent_once,
     beats,
+    forget_stored_schedules,
     last_runs,
     leader,
 )
@@ -58,6 +59,8 @@ def test_no_due_time_is_lost_or_doubled_while_leaders_are_killed(
     if database:
         conf |= {"beat_scheduler": "database", "beat_schedule_database": database}
     project = make_project(CODE, broker=broker, backend=backend and f"db+{backend}", conf=conf)
+    if database:
+        forget_stored_schedules(project)
     start = beats(project)
     alive = [start(), start()]
     leading = leader(*alive)

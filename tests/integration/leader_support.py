@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from taskq.beat.leases import Run, open_lease
+from taskq.beat.stored import open_store
 from tests.integration.beat_support import start_beat, take_messages
 from tests.integration.project import Project, Worker, wait_until
 
@@ -100,6 +101,16 @@ def _complaints(project: Project) -> list[str]:
     """Return what the beats complained about."""
     lines = [line for log in project.directory.glob("beat*.log") for line in log.open()]
     return [line for line in lines if "ERROR" in line or "WARNING" in line]
+
+
+def forget_stored_schedules(project: Project) -> None:
+    """Remove what other tests have left in the database of the schedules."""
+    store = open_store(project.proj.app)
+    try:
+        for entry in store.entries():
+            store.remove(entry.name)
+    finally:
+        store.close()
 
 
 def last_runs(project: Project) -> dict[str, Run]:

@@ -123,7 +123,7 @@ def test_owner_that_holds_nothing_beats_less_often_until_it_does(redis_url, conn
         busy.messages[0].ack()
         send(connection, "other", 2)
         idle.receive(1)
-        assert beats(4) > 5
+        assert beats(6) > 7
 
 
 def test_silent_owner_is_fenced(redis_url, connection, client):

@@ -36,7 +36,7 @@ KNOWN_IN_PROCESS = {
         "Retry.args has the message where Celery has the exception itself",
     r"messages_sent\[(13|21|25|29|93)\].*(eta|expires)":
         "naive times are sent with the zone they are meant in; others depend on the clock",
-    r"messages_sent\[(96|112)\].*": "the error names the argument, or the value",
+    r"messages_sent\[(96|104|112)\].*": "the error names the argument, or the value",
     r"always_eager\[(5|29)\].*": "representation of a request",
     r"log_lines.*": "eager tasks are logged under their shadow too; ids of cyclic lists",
     r"exceptions_stored\[[357]\].*": "the exception's own class instead of a wrapper",

@@ -379,6 +379,6 @@ def test_a_link_that_is_no_signature_is_refused(app, greet, option):
 
 def test_a_compression_that_is_not_there_is_refused(app, greet):
     greet.apply_async(("you",), compression="zlib")
-    with pytest.raises(ValueError, match=r"no compression 'fast' here, but .*gzip"):
+    with pytest.raises(KeyError, match=r"no compression 'fast' here, but .*gzip"):
         greet.apply_async(("you",), compression="fast")
     assert waiting(app) == 1
