@@ -10,6 +10,7 @@ import ast
 import os
 import signal
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from itertools import count
@@ -25,6 +26,10 @@ ALWAYS_SHORT = {"append", "append_all"}
 
 _ids = count(1)
 
+#: Python 3.11 has trouble with literals that several threads parse at once: "SystemError: AST
+#: constructor recursion depth mismatch".
+_parsing = threading.Lock()
+
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
@@ -37,7 +42,9 @@ def execute(payload: tuple[Any, ...]) -> Outcome:
     name, _, headers, body = payload[:4]
     started = time.monotonic()
     try:
-        value = globals()[name](*(ast.literal_eval(body.decode()) if body else ()), **headers)
+        with _parsing:
+            args = ast.literal_eval(body.decode()) if body else ()
+        value = globals()[name](*args, **headers)
     except Exception:
         return Outcome(1, ExceptionInfo(), time.monotonic() - started)
     runtime = 0.0 if name in ALWAYS_SHORT else time.monotonic() - started
