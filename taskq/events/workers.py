@@ -16,6 +16,8 @@ __all__ = ("Worker", "heartbeat_expires")
 
 logger = get_logger("celery.events.state")
 
+#: Seconds between the heartbeats of a worker that does not say.
+DEFAULT_FREQ = 60
 #: Percentage of the time between heartbeats after which a worker counts as offline.
 HEARTBEAT_EXPIRE_WINDOW = 200
 #: Seconds that sender and receiver of a heartbeat may differ in before that is logged.
@@ -32,7 +34,7 @@ R_WORKER = "<Worker: {0.hostname} ({0.status_string} clock:{0.clock})>"
 
 
 def heartbeat_expires(
-    timestamp: float, freq: float = 60, expire_window: float = HEARTBEAT_EXPIRE_WINDOW
+    timestamp: float, freq: float = DEFAULT_FREQ, expire_window: float = HEARTBEAT_EXPIRE_WINDOW
 ) -> float:
     """Return the time after which a worker counts as offline, in unix time.
 
@@ -76,7 +78,7 @@ class Worker:
         self,
         hostname: str | None = None,
         pid: int | None = None,
-        freq: float = 60,
+        freq: float = DEFAULT_FREQ,
         heartbeats: list[float] | None = None,
         clock: int = 0,
         active: int | None = None,
@@ -88,7 +90,7 @@ class Worker:
     ) -> None:
         self.hostname = hostname
         self.pid = pid
-        self.freq = freq
+        self.freq: float | None = freq
         self.heartbeats = [] if heartbeats is None else heartbeats
         self.clock = clock or 0
         self.active = active
@@ -147,7 +149,8 @@ class Worker:
 
         Raises IndexError when there was none yet.
         """
-        return heartbeat_expires(self.heartbeats[-1], self.freq, self.expire_window)
+        freq = DEFAULT_FREQ if self.freq is None else self.freq  # what a stranger sent
+        return heartbeat_expires(self.heartbeats[-1], freq, self.expire_window)
 
     @property
     def alive(self) -> bool:
@@ -175,7 +178,10 @@ class Worker:
 
 
 #: What no event may replace: it is ours, not the sender's.
-_OWN = frozenset({"heartbeats", "event", "update"})
+_OWN = frozenset(
+    {"heartbeats", "event", "update", "id", "alive", "status_string", "heartbeat_expires"}
+    | {"expire_window", "heartbeat_max"}
+)
 
 _last_warned: dict[str, float] = {}
 

@@ -92,6 +92,19 @@ def events() -> st.SearchStrategy[Any]:
 @example(bodies=[{"type": "worker-heartbeat", "hostname": "a", "timestamp": "soon", "clock": 1}])
 @example(bodies=[{"type": "worker-heartbeat", "hostname": [], "timestamp": 1, "clock": 1}])
 @example(bodies=[{"type": "worker-heartbeat", "hostname": "a", "timestamp": 1, "clock": "late"}])
+@example(
+    bodies=[
+        {
+            "type": "worker-online",
+            "hostname": "a",
+            "timestamp": 1.0,
+            "clock": 1,
+            "pid": 1,
+            key: None,
+        }
+        for key in ("freq", "alive", "expire_window", "id")
+    ]
+)
 def test_events_in_a_monitor(app: Any, bodies: list[Any]) -> None:
     state = State()
     receiver = app.events.Receiver(None, handlers={"*": state.event})
