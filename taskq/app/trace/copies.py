@@ -13,11 +13,8 @@ from weakref import WeakKeyDictionary
 from kombu.utils.imports import symbol_by_name
 
 from taskq.exceptions import Ignore
-from taskq.utils.log import get_logger
 
 __all__ = ("HEADER", "check_first")
-
-logger = get_logger("celery.app.trace")
 
 #: Header with the key of the run that a message belongs to, and the name of this copy.
 HEADER = "taskq_beat_copy"

@@ -17,7 +17,6 @@ from taskq.beat.leases.base import (
     Run,
 )
 from taskq.exceptions import ImproperlyConfigured
-from taskq.transport import Connection
 from taskq.utils.imports import symbol_by_name
 
 __all__ = (
@@ -73,13 +72,8 @@ def open_lease(app: Any) -> BrokerLease | OutboxLease:
         raise ImproperlyConfigured(
             E_NO_STORE.format(broker=connection.as_uri(), backend=app.backend.as_uri())
         )
-    cls = symbol_by_name(backend)
-    lease: OutboxLease = (
-        cls.in_backend(app, name)
-        if hasattr(cls, "in_backend")
-        else cls(Connection(app.backend.url), name)
-    )
-    return lease
+    beside_broker: OutboxLease = symbol_by_name(backend).in_backend(app, name)
+    return beside_broker
 
 
 def _of_package(table: dict[str, str], cls: type) -> str | None:

@@ -14,6 +14,7 @@ from typing import Any
 from kombu.utils.json import dumps, loads
 
 from taskq.app.drafts import Draft
+from taskq.transport import Connection
 from taskq.utils.log import get_logger
 
 __all__ = ("BrokerLease", "Fenced", "Holder", "Intent", "Lease", "OutboxLease", "Run")
@@ -166,6 +167,15 @@ class OutboxLease(Lease):
     In between nobody knows whether the broker has it, so it may come to be sent twice. Each copy
     of a message has a name, and whoever is to run it asks whether it is the first: `is_first`.
     """
+
+    @classmethod
+    def in_backend(cls, app: Any, name: str) -> OutboxLease:
+        """Return the lease of this name in the result backend of an app.
+
+        This one is for stores that are brokers too; others override it.
+        """
+        # Constructors are the stores': those that keep this method take a connection and a name.
+        return cls(Connection(app.backend.url), name)  # type: ignore[call-arg]
 
     @abstractmethod
     def intend(self, fence: int, intent: Intent) -> None:
