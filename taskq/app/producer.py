@@ -163,8 +163,12 @@ class Producer(_KombuProducer):
                 with naming_the_broker(connection):
                     raise
         policy = dict(retry_policy or {})
+
+        def send_again() -> Any:  # kombu asks what it repeats for its name
+            return send()
+
         with naming_the_broker(connection):
-            return connection.ensure(self, send, **policy)()
+            return connection.ensure(self, send_again, **policy)()
 
     @contextmanager
     def batch_tasks(
