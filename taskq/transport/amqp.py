@@ -11,7 +11,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import struct
 import threading
 import time
 import weakref
@@ -25,6 +24,7 @@ from kombu.messaging import Consumer
 from kombu.transport import pyamqp
 
 from taskq.transport.deliveries import HEAD, TAIL, Delivery, Message, next_delivery
+from taskq.transport.ledger import Ledger
 
 __all__ = ("Channel", "Connection", "Transport")
 
@@ -38,8 +38,6 @@ FRAMES_OF_DELIVERY = 3
 _DELIVER = spec.Basic.Deliver
 #: Seconds for which the end of a process waits until the broker has read what was published.
 LAST_WORDS = 5.0
-#: A frame with the method basic.ack: type, channel, size, class, method, tag, multiple, end.
-_ACK = struct.Struct(">BHIHHQBB")
 
 
 class TurnBuffer(TCPTransport):
@@ -56,7 +54,8 @@ class TurnBuffer(TCPTransport):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._data, self._at = b"", 0
         super().__init__(*args, **kwargs)
-        self._held: list[bytes] = []
+        #: Channels with acknowledgements that wait.
+        self._holding: list[Channel] = []
         self._lock = threading.Lock()
 
     @property
@@ -68,25 +67,33 @@ class TurnBuffer(TCPTransport):
     def _read_buffer(self, data: bytes) -> None:
         self._data, self._at = data, 0
 
-    def hold_ack(self, channel_id: int, delivery_tag: int, *, multiple: bool) -> bool:
+    def hold_ack(self, channel: Channel, delivery_tag: int) -> bool:
         """Keep an acknowledgement for the next write; False if this thread's must not be."""
         if not self.reads_ahead or threading.get_ident() != self.loop_thread:
             return False
         with self._lock:
-            self._held.append(_ACK.pack(1, channel_id, 13, 60, 80, delivery_tag, multiple, 0xCE))
+            if channel.ledger.hold(delivery_tag):
+                self._holding.append(channel)
         return True
 
     def write(self, s: Any) -> None:
         """Write bytes, behind what was held. Raises OSError."""
-        if self._held:
-            with self._lock:
-                held, self._held = self._held, []
-            s = b"".join((*held, s))
-        super().write(s)
+        if not self._holding:
+            super().write(s)
+            return
+        # What one frame covers must not be acknowledged again by a thread that comes behind it.
+        with self._lock:
+            holding, self._holding = self._holding, []
+            acks = [
+                channel.ledger.frames(channel.channel_id)
+                for channel in holding
+                if channel.channel_id is not None  # None is a closed one
+            ]
+            super().write(b"".join((*acks, s)))
 
     def write_held(self) -> None:
         """Write what is held. Raises OSError."""
-        if self._held:
+        if self._holding:
             self.write(b"")
 
     @property
@@ -143,6 +150,10 @@ class Channel(pyamqp.Channel):
 
     Message = Message
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.ledger = Ledger()
+        super().__init__(*args, **kwargs)
+
     def message_to_python(self, raw_message: Any) -> Any:
         """Return kombu's message for one of py-amqp, unless it is one already."""
         if isinstance(raw_message, Message):
@@ -162,17 +173,50 @@ class Channel(pyamqp.Channel):
         ):
             return False
         self.connection.transport.taken(delivery)
+        self._note(delivery.delivery_tag, delivery.info["consumer_tag"])
         consume(Message.delivered(delivery, self))
         return True
 
+    def _note(self, delivery_tag: int, consumer_tag: str) -> None:
+        self.ledger.delivered(delivery_tag, to_settle=consumer_tag not in self.no_ack_consumers)
+
+    def _on_basic_deliver(
+        self, consumer_tag: str, delivery_tag: int, redelivered: bool, *args: Any
+    ) -> None:
+        self._note(delivery_tag, consumer_tag)
+        super()._on_basic_deliver(consumer_tag, delivery_tag, redelivered, *args)
+
+    def basic_get(self, queue: str = "", no_ack: bool = False, argsig: str = "Bsb") -> Any:
+        """Return the next message of a queue, None if there is none."""
+        message = super().basic_get(queue, no_ack, argsig)
+        if message is not None:
+            self.ledger.delivered(message.delivery_info["delivery_tag"], to_settle=not no_ack)
+        return message
+
     def basic_ack(self, delivery_tag: int, multiple: bool = False, argsig: str = "Lb") -> Any:
-        """Acknowledge a message."""
+        """Acknowledge a message, or all up to it."""
         transport = getattr(self.connection, "open_transport", None)
-        if not isinstance(transport, TurnBuffer) or not transport.hold_ack(
-            self.channel_id, delivery_tag, multiple=multiple
+        if (
+            not multiple
+            and isinstance(transport, TurnBuffer)
+            and transport.hold_ack(self, delivery_tag)
         ):
-            return super().basic_ack(delivery_tag, multiple, argsig)
-        return None
+            return None
+        answer = super().basic_ack(delivery_tag, multiple, argsig)
+        self.ledger.settled(delivery_tag, multiple=multiple)
+        return answer
+
+    def basic_reject(self, delivery_tag: int, requeue: bool, argsig: str = "Lb") -> Any:
+        """Reject a message, for the broker to throw away or to deliver again."""
+        answer = super().basic_reject(delivery_tag, requeue, argsig)
+        self.ledger.settled(delivery_tag)
+        return answer
+
+    def basic_recover(self, requeue: bool = False) -> Any:
+        """Have all messages delivered again that are not acknowledged."""
+        answer = super().basic_recover(requeue)
+        self.ledger.settled(0, multiple=True)
+        return answer
 
     def write_acks(self) -> None:
         """Write the acknowledgements that wait. Raises OSError."""

@@ -27,8 +27,9 @@ class EarlyAcks:
     - prefetch: returns the number of messages that the broker lets this worker hold; 0 for any.
 
     The broker reads acknowledgements in the order in which they were sent, and has delivered no
-    more than ``prefetch`` messages beyond those it has read. So the last ``prefetch`` ones of a
-    connection are all that it can have missed.
+    more than ``prefetch`` messages beyond those it has read. Those that are sent together, at most
+    as many, may be sent in another order than they were asked for. So the last ``2 * prefetch``
+    ones of a connection are all that it can have missed.
     """
 
     def __init__(self, prefetch: Callable[[], int]) -> None:
@@ -54,7 +55,7 @@ class EarlyAcks:
         sent = self._sent
         sent.append(marks)
         if len(sent) > LEAST:
-            limit = max(LEAST, self._prefetch() or UNLIMITED)
+            limit = max(LEAST, 2 * self._prefetch() or UNLIMITED)
             while len(sent) > limit:
                 sent.popleft()
 

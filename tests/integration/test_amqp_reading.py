@@ -105,7 +105,8 @@ def test_acknowledgements_of_a_turn_are_one_write(amqp_url, queue):
                 message.ack()
             assert writes == []
             channel.write_acks()
-            assert len(writes) == 1
+            # In one frame.
+            assert writes == [21]
             for message in messages[200:299]:
                 message.ack()
             next(loop)  # the turn writes by itself
@@ -120,6 +121,36 @@ def test_acknowledgements_of_a_turn_are_one_write(amqp_url, queue):
         assert queue(connection.default_channel).get() is None
 
 
+def test_one_frame_acknowledges_many_and_none_that_is_open(amqp_url, queue):
+    publish(amqp_url, queue, 10)
+    hub, messages = Hub(), []
+    with Connection(amqp_url) as connection:
+        channel = connection.default_channel
+        connection.register_with_event_loop(hub)
+        first = queue(channel).get()
+        with Consumer(channel, [queue(channel)], on_message=messages.append):
+            loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
+            while len(messages) < 9:
+                assert time.monotonic() < deadline
+                next(loop)
+            for message in messages[:4]:
+                message.ack()
+            channel.write_acks()
+            first.ack()
+            for message in (messages[8], messages[4], messages[5]):
+                message.ack()
+            messages[7].reject()
+            channel.write_acks()
+            # The broker closes the channel of somebody who acknowledges anything twice.
+            assert queue(channel).queue_declare(passive=True).message_count == 0
+            loop.close()
+            hub.close()
+    with Connection(amqp_url) as connection:
+        left = queue(connection.default_channel)
+        assert left.get(no_ack=True).payload[0] == 7
+        assert left.get(no_ack=True) is None
+
+
 def test_other_threads_acknowledge_at_once(amqp_url, queue):
     publish(amqp_url, queue, 1)
     hub = Hub()
@@ -130,7 +161,7 @@ def test_other_threads_acknowledge_at_once(amqp_url, queue):
         thread = threading.Thread(target=message.ack)
         thread.start()
         thread.join()
-        assert transport._held == []
+        assert transport._holding == []
         hub.close()
 
 
