@@ -242,8 +242,8 @@ def test_an_idle_worker_sleeps(make_project, redis_url, client, server):
         first, before = beats(), wakeups(pids)
         wait_until(lambda: beats() >= first + 6, 60)
         woken = wakeups(pids) - before
-    # For each the timer, and the server's answer with the event itself; a look for messages.
-    assert woken <= 18, woken
+    # For each the timer, and the event itself; now and then a look for messages.
+    assert woken <= 14, woken
 
 
 def test_system_calls_per_task(project, client, tmp_path):

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import gc
+import json
 import os
+import signal
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from kombu import Exchange
 from kombu.exceptions import OperationalError
 from redis import Redis
 
@@ -186,6 +191,68 @@ def test_publishing_after_a_restart_succeeds_at_once(server):
         time.sleep(1.1)
         send(connection, "q", 2)
         assert bodies_in(server.client(), "q") == [1, 2]
+
+
+@pytest.fixture
+def topic(server):
+    """Publish to a fanout exchange without waiting for answers; returns how, and a subscriber."""
+    exchange = Exchange("news", "fanout")
+    with Connection(server.url) as connection, server.client().pubsub() as subscriber:
+        connection.transport.answers_later = True
+        producer = connection.Producer(exchange=exchange, auto_declare=False)
+        producer.publish(0, declare=[exchange])
+
+        def subscribe():
+            subscriber.psubscribe("*news*")
+            assert subscriber.get_message(timeout=10)["type"] == "psubscribe"
+
+        def heard():
+            while message := subscriber.get_message(timeout=0.2):
+                if message["type"] == "pmessage":
+                    yield json.loads(base64.b64decode(json.loads(message["data"])["body"]))
+
+        subscribe()
+        yield SimpleNamespace(
+            connection=connection, publish=producer.publish, subscribe=subscribe, heard=heard
+        )
+
+
+def test_answers_are_read_with_the_next_message(server, topic):
+    wire = topic.connection.default_channel.publisher.wire
+    for number in range(1, 4):
+        topic.publish(number)
+        assert len(wire._posted) == 1
+    assert list(topic.heard()) == [1, 2, 3]
+    # What waits for its own answer does not take theirs.
+    send(topic.connection, "q", 4)
+    assert bodies_in(server.client(), "q") == [4]
+    assert wire._posted == []
+
+
+def test_what_was_not_answered_before_a_restart_is_published_again(server, topic):
+    assert list(topic.heard()) == []
+    topic.publish(1)
+    assert list(topic.heard()) == [1]
+    os.kill(server.process.pid, signal.SIGSTOP)
+    topic.publish(2)  # which it has not read yet
+    server.process.kill()
+    server.stop()
+    server.start()
+    topic.subscribe()
+    topic.publish(3)
+    assert list(topic.heard()) == [2, 3]
+
+
+def test_a_refused_message_fails_the_next_one(server, topic):
+    server.client().execute_command("ACL SETUSER default resetchannels")
+    topic.publish(1)
+    with pytest.raises(topic.connection.channel_errors, match=r"(?i)permission"):
+        topic.publish(2)
+    server.client().execute_command("ACL SETUSER default allchannels")
+    topic.subscribe()  # the server has thrown it out
+    topic.publish(3)
+    topic.publish(4)
+    assert list(topic.heard()) == [3, 4]
 
 
 def test_error_names_the_server_without_its_password(server):

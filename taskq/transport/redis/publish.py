@@ -58,9 +58,18 @@ class Publisher:
         self._packed_lists: dict[tuple[str, Any], bytes] = {}
 
     def publish(self, message: Mapping[str, Any], exchange: str, routing_key: str) -> None:
-        """Publish one message. Returns when the server has it. Raises its or network errors."""
+        """Publish one message. Raises the server's or network errors.
+
+        Returns when the server has it; with `Transport.answers_later`, and to a fanout exchange,
+        when it is written.
+        """
         commands = self.commands(message, exchange, routing_key)
-        if commands:
+        if not commands:
+            return
+        if getattr(self._channel.connection, "answers_later", False) and self._is_fanout(exchange):
+            with self.wire.lock:
+                self.wire.post(commands)
+        else:
             self.execute(commands)
 
     def publish_many(self, messages: Iterable[Sendable]) -> None:

@@ -69,6 +69,9 @@ class Transport(virtual.Transport):
     supports_batch_publish = True
     #: Channels have a `loop_wire`, and publishers make commands for it.
     publishes_on_loops = True
+    #: Whether the answers to messages for fanout exchanges are waited for with the next message
+    #: only: nobody is woken for them. What the connection loses meanwhile is published again.
+    answers_later = False
 
     # Not kombu's: it counts any KeyError as a lost connection.
     connection_errors = (

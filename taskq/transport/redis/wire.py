@@ -16,10 +16,13 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+from kombu.log import get_logger
 from redis import exceptions
 
 from taskq.transport.redis import errors
 from taskq.transport.redis.resp import ErrorReply, Push, Reader
+
+logger = get_logger(__name__)
 
 #: Bytes asked of the socket at once.
 RECEIVE_SIZE = 65536
@@ -46,6 +49,7 @@ class Wire:
         "__weakref__",
         "_connect",
         "_connection",
+        "_posted",
         "_reader",
         "_sock",
         "last_used",
@@ -70,6 +74,8 @@ class Wire:
         self._connection: Any = None
         self._sock: Any = None
         self._reader = Reader()
+        #: Commands whose replies nobody has read.
+        self._posted: list[bytes] = []
         #: Monotonic time of the last command.
         self.last_used = 0.0
         _wires.add(self)
@@ -107,6 +113,7 @@ class Wire:
 
         Returns whether the connection is a new one.
         """
+        self._settle()
         idle = self._sock is not None and time.monotonic() - self.last_used > IDLE_CHECK
         if idle and readable(self._sock):
             # Nobody waits for a reply: what can be read is the end of the connection.
@@ -118,6 +125,7 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Write commands. Raises ConnectionError or TimeoutError; the connection is closed then."""
+        self._settle()
         sock = self._sock
         if sock is None:
             raise errors.lost(self.url)
@@ -129,6 +137,45 @@ class Wire:
             self.close()  # half a command may be written: an interrupt or a time limit
             raise
         self.last_used = time.monotonic()
+
+    def post(self, commands: list[bytes]) -> None:
+        """Write commands, connecting if need be; their replies are read before the next ones.
+
+        If the connection breaks meanwhile they are written again to the next. Raises redis-py's
+        errors of the network, and the server's for what was posted before.
+        """
+        refused = self._read_posted()
+        if refused is not None:
+            raise self.error(refused)
+        self.reopen_if_closed()
+        self.send(b"".join(commands))
+        self._posted = commands
+
+    def _settle(self) -> None:
+        """Read the replies of what was posted, before other commands are written."""
+        refused = self._read_posted()
+        if refused is not None:
+            logger.warning("%s refused what was sent before: %s", self.url, refused)
+
+    def _read_posted(self) -> ErrorReply | None:
+        """Read the replies of what was posted; return the first error among them.
+
+        Raises ConnectionError or TimeoutError when the connection is broken and there is no other.
+        """
+        if not self._posted:
+            return None
+        posted, self._posted = self._posted, []
+        try:
+            replies = self.replies(len(posted))
+        except (exceptions.ConnectionError, exceptions.TimeoutError):
+            try:
+                self.open()
+                self.send(b"".join(posted))
+            finally:
+                self._posted = posted
+            return None
+        refused = [reply for reply in replies if isinstance(reply, ErrorReply)]
+        return refused[0] if refused else None
 
     def receive(self) -> list[Any]:
         """Read once, waiting for bytes if there are none, and return the complete replies.
@@ -204,6 +251,7 @@ class Wire:
     def forget(self) -> None:
         """Let go of a connection of the parent process, without a word to the server."""
         sock, self._sock, self._connection = self._sock, None, None
+        self._posted = []  # the parent's
         self.lock = threading.RLock()  # another thread of the parent may have held the old one
         if sock is not None:
             with contextlib.suppress(OSError):

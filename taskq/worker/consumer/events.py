@@ -46,6 +46,9 @@ class Events(bootsteps.StartStopStep):
             buffer_group=["task"] if c.hub else None,
             on_send_buffered=c.on_send_event_buffered if c.hub else None,
         )
+        transport = dispatcher.connection.transport
+        if hasattr(transport, "answers_later"):
+            transport.answers_later = True
         if previous is not None:
             dispatcher.extend_buffer(previous)
             dispatcher.flush()
