@@ -189,7 +189,6 @@ class Producer(_KombuProducer):
           remember the ids for so many seconds; ours can do that, others get them again.
         - scope: ids are the same only within a scope.
         """
-        method = "basic_publish_many" if once is None else "basic_publish_once"
         if self._batch is not None or self._drafts is not None:
             yield self
             return
@@ -204,9 +203,10 @@ class Producer(_KombuProducer):
             self._batch = self.stencils_for = None
         if not batch:
             return
-        if hasattr(self.channel, method):
-            extra = () if once is None else (once, scope)
-            sends = [lambda: getattr(self.channel, method)(batch, *extra)]
+        if once is not None and hasattr(self.channel, "basic_publish_once"):
+            sends = [lambda: self.channel.basic_publish_once(batch, once, scope)]
+        elif hasattr(self.channel, "basic_publish_many"):
+            sends = [lambda: self.channel.basic_publish_many(batch)]
         else:
             sends = [partial(self._publish_prepared, *prepared) for prepared in batch]
         for send in sends:

@@ -11,9 +11,12 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import socket
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from errno import EAGAIN, EINTR
 from socket import MSG_DONTWAIT
 from typing import Any
@@ -23,6 +26,7 @@ from amqp.transport import TCPTransport
 from kombu.messaging import Consumer
 from kombu.transport import pyamqp
 
+from taskq.transport.confirming import ConfirmedBatches, Prepared
 from taskq.transport.deliveries import HEAD, TAIL, Delivery, Message, next_delivery
 from taskq.transport.ledger import Ledger
 
@@ -32,6 +36,13 @@ logger = logging.getLogger(__name__)
 
 #: Bytes asked of the socket at once.
 READ_SIZE = 32 * 1024
+
+#: Bytes written at once of what is gathered.
+WRITE_SIZE = 64 * 1024
+#: Milliseconds that sent bytes may stay unacknowledged by the other machine, or it may be unable to
+#: take more. py-amqp's second is too little for a broker that slows its publishers down: what it
+#: has not read is lost with the connection.
+UNANSWERED_LIMIT = 30_000
 
 #: What kombu counts of a delivery to know that the connection lives.
 FRAMES_OF_DELIVERY = 3
@@ -57,6 +68,9 @@ class TurnBuffer(TCPTransport):
         #: Channels with acknowledgements that wait.
         self._holding: list[Channel] = []
         self._lock = threading.Lock()
+        #: What waits to be written in one go, None while nothing is gathered; and who gathers.
+        self._gathered: bytearray | None = None
+        self._gatherer: int | None = None
 
     @property
     def _read_buffer(self) -> bytes:
@@ -78,6 +92,11 @@ class TurnBuffer(TCPTransport):
 
     def write(self, s: Any) -> None:
         """Write bytes, behind what was held. Raises OSError."""
+        if self._gathered is not None and threading.get_ident() == self._gatherer:
+            self._gathered += s
+            if len(self._gathered) < WRITE_SIZE:
+                return
+            s, self._gathered = self._gathered, bytearray()
         if not self._holding:
             super().write(s)
             return
@@ -95,6 +114,17 @@ class TurnBuffer(TCPTransport):
         """Write what is held. Raises OSError."""
         if self._holding:
             self.write(b"")
+
+    @contextmanager
+    def gathering(self) -> Iterator[None]:
+        """Write what this thread writes meanwhile in large pieces; nothing more on an error."""
+        self._gathered, self._gatherer = bytearray(), threading.get_ident()
+        try:
+            yield
+            gathered, self._gathered = self._gathered, None
+            self.write(gathered)
+        finally:
+            self._gathered = None
 
     @property
     def has_frame(self) -> bool:
@@ -218,6 +248,16 @@ class Channel(pyamqp.Channel):
         self.ledger.settled(0, multiple=True)
         return answer
 
+    def basic_publish_many(self, messages: list[Prepared]) -> None:
+        """Publish (message, exchange, routing key) tuples; return when the broker has stored all.
+
+        What it has stored is removed from the list, also if this raises. A single one is published
+        as by `basic_publish`.
+        """
+        if self.connection is None:
+            raise RecoverableConnectionError("basic_publish_many: connection closed")
+        self.connection.publish_many(self, messages)
+
     def write_acks(self) -> None:
         """Write the acknowledgements that wait. Raises OSError."""
         transport = getattr(self.connection, "open_transport", None)
@@ -231,6 +271,7 @@ class Connection(pyamqp.Connection):
     Channel = Channel
     #: The process that has opened it.
     pid: int | None = None
+    _batches: ConfirmedBatches | None = None
 
     def connect(self, callback: Any = None) -> Any:
         """Open the connection. Raises OSError and AMQP errors."""
@@ -255,9 +296,30 @@ class Connection(pyamqp.Connection):
     ) -> Any:
         """Return what talks to the broker's socket."""
         options.update(read_timeout=read_timeout, write_timeout=write_timeout)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            settings = options.get("socket_settings") or {}
+            options["socket_settings"] = {socket.TCP_USER_TIMEOUT: UNANSWERED_LIMIT, **settings}
         if ssl:
             return super().Transport(host, connect_timeout, ssl, **options)
         return TurnBuffer(host, connect_timeout=connect_timeout, **options)
+
+    def publish_many(self, channel: Any, messages: list[Prepared]) -> None:
+        """Do what `Channel.basic_publish_many` says, for one of this connection's channels."""
+        capabilities = (self.server_properties or {}).get("capabilities") or {}
+        if len(messages) == 1 or not capabilities.get("publisher_confirms"):
+            while messages:
+                message, exchange, routing_key = messages[0]
+                channel.basic_publish(message, exchange, routing_key)
+                del messages[0]
+            return
+        if self._batches is None:
+            self._batches = ConfirmedBatches(self)
+        self._batches.publish(messages)
+
+    def gathering_writes(self) -> AbstractContextManager[None]:
+        """Have what this thread writes meanwhile written in large pieces, if that is possible."""
+        transport = self.open_transport
+        return transport.gathering() if isinstance(transport, TurnBuffer) else nullcontext()
 
     def blocking_read(self, timeout: float | None = None) -> Any:
         """Handle the next frame, waiting for it so many seconds."""
