@@ -99,7 +99,13 @@ def receive_packet(sock: socket.socket, flags: int = 0) -> tuple[int, int, Any] 
         BlockingIOError: nothing to read, with ``MSG_DONTWAIT`` in ``flags``.
         LostFile: the file of a large packet did not come through.
     """
-    size, control, _, _ = sock.recvmsg_into(_buffers, FD_SPACE, flags | CLOSE_ON_EXEC)
+    flags |= CLOSE_ON_EXEC
+    try:
+        size, control, _, _ = sock.recvmsg_into(_buffers, FD_SPACE, flags)
+    except ConnectionResetError:
+        # It went with packets of ours unread. That is said first, and once: what it had sent before
+        # is still there.
+        size, control, _, _ = sock.recvmsg_into(_buffers, FD_SPACE, flags)
     if not size:
         return None
     packet: tuple[int, int, Any] = marshal.loads(_buffer)

@@ -108,6 +108,16 @@ def test_the_end_of_the_main_process_is_noticed() -> None:
     child.close()
 
 
+def test_what_was_sent_is_read_though_the_main_process_died_with_unread_packets() -> None:
+    main, child = channel.open_pair()
+    channel.send_packet(main, 1, frames.encode_task(1, frames.EARLY, payload()))
+    child.send(frames.encode_reply(0, frames.READY, None, 0.0))
+    main.close()
+    assert channel.receive_packet(child) == (1, frames.EARLY, payload())
+    assert channel.receive_packet(child) is None
+    child.close()
+
+
 def test_body_files_are_used_again_up_to_a_limit() -> None:
     files = BodyFiles()
     fds = [files.store(b"x" * (MOST_KEPT // 2)) for _ in range(3)]
