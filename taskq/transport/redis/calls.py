@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Most acknowledgements or parkings sent with one call: a Lua script can unpack a few thousand.
 SETTLE_BATCH = 1000
+#: Most messages rewritten with one call, which has them whole.
+REWRITE_BATCH = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class Call:
     - keys, arguments: packed, and how many there are.
     - acks: the tags it acknowledges.
     - parks: the messages it parks, by tag.
+    - rewrites: the entries it puts in the place of held messages, by tag.
     - owner, first, wanted, lists: of a claim; `wanted` is 0 for other calls.
     """
 
@@ -38,6 +41,7 @@ class Call:
     argument_count: int
     acks: Sequence[str] = ()
     parks: dict[str, Parking] | None = None
+    rewrites: dict[str, bytes] | None = None
     owner: str = ""
     first: int = 0
     wanted: int = 0
@@ -103,6 +107,20 @@ def park(lease: Lease) -> Call:
         _joined(values),
         len(values),
         parks=parks,
+    )
+
+
+def rewrite(lease: Lease) -> Call:
+    """Return the call that rewrites held messages as the lease says."""
+    rewrites = lease.take_rewrites(REWRITE_BATCH)
+    values = [part for entry in rewrites.items() for part in entry]
+    return Call(
+        script("rewrite"),
+        pack_argument(lease.options.keys.unacked),
+        1,
+        _joined(values),
+        len(values),
+        rewrites=rewrites,
     )
 
 

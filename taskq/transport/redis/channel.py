@@ -362,6 +362,14 @@ class Channel(kombu_redis.Channel):
         self.claimer.park(delivery_tag, due - time.time())
         self._settled()
 
+    def rewrite(self, message: RedisMessage, headers: dict[str, Any]) -> None:
+        """Have a held message come with other headers if it is delivered again.
+
+        Written like an acknowledgement. Raises KeyError when the channel does not hold the message.
+        """
+        self.claimer.rewrite(message, headers)
+        self._settled()
+
     def deferred(self, queues: Iterable[str], limit: int) -> list[RedisMessage]:
         """Return the messages of some queues that wait until they are due, the next ones first.
 

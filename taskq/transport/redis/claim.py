@@ -17,13 +17,14 @@ from redis import exceptions
 
 from taskq.transport.redis import calls, checks, detached
 from taskq.transport.redis.calls import Call
-from taskq.transport.redis.consumers import NO_LISTS, Consumers, Selection
+from taskq.transport.redis.consumers import NO_LISTS, Consumers, Selection, entry_ending
 from taskq.transport.redis.lease import Lease, LeaseOptions, Return
 from taskq.transport.redis.message import Message
 from taskq.transport.redis.resp import ErrorReply, Push, pack
 from taskq.transport.redis.scripts import script, unknown_script
 from taskq.transport.redis.wakeup import Wakeup
 from taskq.transport.redis.wire import Wire, readable
+from taskq.utils.jsontext import encode_json
 
 logger = get_logger(__name__)
 
@@ -118,6 +119,7 @@ class Claimer:
             # What is written by hash must be executed, not refused, when nobody awaits the reply.
             script("claim").load(self.wire)
             script("park").load(self.wire)
+            script("rewrite").load(self.wire)
             self._sign_on(uptime, needed=needed)
             self.wakeup.start(self.wire)
             self._ready = True
@@ -156,7 +158,7 @@ class Claimer:
     def active(self) -> bool:
         """Whether there is anything to do: consumers, or messages to hand over or settle."""
         lease = self.lease
-        unsent = lease is not None and (lease.acks or lease.parks)
+        unsent = lease is not None and (lease.acks or lease.parks or lease.rewrites)
         return bool(self.consumers or self.undelivered or unsent)
 
     # -- the loop -------------------------------------------------------------------
@@ -187,6 +189,8 @@ class Claimer:
         if self.consumers and (unleased or not self.wire.connected):
             self.connect()
         lease = self.lease
+        if lease is not None and lease.rewrites:
+            self._send_rewrites(lease)
         if not self._claiming:
             wanted = self._wanted()
             if wanted and not self._calls and not self.wakeup.urgent and readable(self.wire.sock):
@@ -236,6 +240,8 @@ class Claimer:
         lease = self.lease
         if lease is None:
             return
+        while lease.rewrites:
+            self._send_rewrites(lease)
         if lease.acks:
             self._send_claim(0 if self._claiming else self._wanted())
         while lease.acks:
@@ -310,6 +316,18 @@ class Claimer:
             raise KeyError(f"This channel holds no message with the delivery tag {tag!r}")
         if lease.settle(tag):
             lease.parks[tag] = lease.parking(message, time.monotonic() + delay)
+
+    def rewrite(self, message: Message, headers: dict[str, Any]) -> None:
+        """Have a held message come with other headers if it is delivered again.
+
+        Raises KeyError when it is not held.
+        """
+        lease, tag = self.lease, message.delivery_tag
+        if lease is None or lease.message(tag) is not message:
+            raise KeyError(f"This channel holds no message with the delivery tag {tag!r}")
+        headers = {name: value for name, value in headers.items() if name != "compression"}
+        payload = encode_json({**message.serializable(), "headers": headers})
+        lease.rewrites[tag] = f"[{payload}{entry_ending(message.queue)}".encode()
 
     def parked(self, queues: Iterable[str], limit: int) -> list[Message]:
         """Return parked messages of some queues, those that are due next first.
@@ -444,6 +462,11 @@ class Claimer:
             )
         self._send(calls.claim(self.lease, self._places, selection, wanted))
 
+    def _send_rewrites(self, lease: Lease) -> None:
+        if not self.wire.connected:
+            self.connect()
+        self._send(calls.rewrite(lease))
+
     def _send_parks(self, lease: Lease) -> None:
         if not self.wire.connected:
             self.connect()
@@ -494,12 +517,16 @@ class Claimer:
             self._send(call, with_text=True)
             return None
         if self.lease is not None:
-            self.lease.take_back(call.acks, call.parks)
+            self.lease.take_back(call)
         self.wakeup.rest()
         return self.wire.error(reply)
 
     def _on_reply(self, call: Call, reply: Any) -> None:
         lease = self.lease
+        if call.rewrites is not None:
+            if lease is not None:
+                lease.rewritten(reply.decode().split())
+            return
         if call.parks is not None:
             if lease is not None:
                 lease.settled(call.parks, reply.decode().split())
@@ -560,7 +587,7 @@ class Claimer:
         while self._calls:
             call = self._calls.popleft()
             if self.lease is not None:
-                self.lease.take_back(call.acks, call.parks)
+                self.lease.take_back(call)
                 if call.wanted and call.owner == self.lease.owner:
                     self.lease.return_claim(call.first, call.wanted)
         self._claiming = False

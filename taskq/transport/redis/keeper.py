@@ -161,15 +161,18 @@ class Keeper:
         wire.call(pack("ZREM", self._options.keys.owners, self._lease.owner))
 
     def send_settled(self, wire: Wire) -> None:
-        """Send acknowledgements and parkings that no claim will take along."""
+        """Send acknowledgements and the like that no claim will take along."""
         lease, keys = self._lease, self._options.keys
         places = calls.claim_places(keys.unacked, keys.unacked_index)
-        while lease.acks or lease.parks:
-            call = calls.claim(lease, places) if lease.acks else calls.park(lease)
+        while lease.rewrites or lease.acks or lease.parks:
+            if lease.rewrites:
+                call = calls.rewrite(lease)
+            else:
+                call = calls.claim(lease, places) if lease.acks else calls.park(lease)
             try:
                 call.script.run(wire, call.pack)
             except BaseException:
-                lease.take_back(call.acks, call.parks)
+                lease.take_back(call)
                 raise
             # Who came too late is not told: a first try may have done it.
             lease.settled(call.acks)

@@ -13,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kombu.log import get_logger
 
@@ -24,6 +24,9 @@ from taskq.transport.redis.keys import Keys, ListNames
 from taskq.transport.redis.restore import Restorer
 from taskq.transport.redis.wire import Wire
 from taskq.utils.leaseclock import LeaseClock
+
+if TYPE_CHECKING:
+    from taskq.transport.redis.calls import Call
 
 logger = get_logger(__name__)
 
@@ -117,6 +120,8 @@ class Lease:
         self.acks: list[str] = []
         #: Messages to park that no call has taken along yet.
         self.parks: dict[str, Parking] = {}
+        #: Entries to put in the place of held messages, that no call has taken along yet.
+        self.rewrites: dict[str, bytes] = {}
         #: Messages to put back.
         self.returns: list[Return] = []
         #: Tags that were given to others, and sets of them the channel has not heard of.
@@ -194,6 +199,16 @@ class Lease:
         if self.unsure:
             self.unsure.difference_update(tags)
 
+    def rewritten(self, lost: Iterable[str]) -> None:
+        """Take note that the server has rewritten messages.
+
+        - lost: the tags of those that were not ours any more.
+        """
+        for tag in lost:
+            self.held.pop(tag, None)
+            self.orphans.pop(tag, None)
+        self.settled((), lost)
+
     def take_numbers(self, count: int) -> int:
         """Return the first of so many numbers that no claim has had."""
         first = self._next_number
@@ -210,13 +225,20 @@ class Lease:
         """Return messages that are going to be parked now."""
         return {tag: self.parks.pop(tag) for tag in list(self.parks)[:limit]}
 
-    def take_back(self, acks: Sequence[str], parks: dict[str, Parking] | None) -> None:
-        """Send these again: it is not known whether the server has got them."""
-        self.unsure.update(acks)
-        self.acks[:0] = acks
-        if parks:
-            self.unsure.update(parks)
-            self.parks.update(parks)
+    def take_rewrites(self, limit: int) -> dict[str, bytes]:
+        """Return entries that are going to be put in the place of held messages now."""
+        return {tag: self.rewrites.pop(tag) for tag in list(self.rewrites)[:limit]}
+
+    def take_back(self, call: Call) -> None:
+        """Send again what a call took along: it is not known whether the server has got it."""
+        self.unsure.update(call.acks)
+        self.acks[:0] = call.acks
+        if call.parks:
+            self.unsure.update(call.parks)
+            self.parks.update(call.parks)
+        for tag, entry in (call.rewrites or {}).items():
+            if tag in self.held or tag in self.orphans:
+                self.rewrites[tag] = entry
 
     def return_later(self, *returns: Return) -> None:
         """Have the keeper put messages back."""
@@ -242,6 +264,7 @@ class Lease:
             if self.owner != owner:
                 return  # the other thread was faster
             self.owner = _new_owner()
+        self.rewrites.clear()
         acks, held, orphans = self.acks.copy(), self.held.copy(), self.orphans.copy()
         if self.clock is not None:
             self.clock.lost()

@@ -293,6 +293,17 @@ class Channel(base.StdChannel):
         self.qos.defer(delivery_tag, due)
         self._settled()
 
+    def rewrite(self, message: SQLiteMessage, headers: dict[str, Any]) -> None:
+        """Have a held message come with other headers if it is delivered again.
+
+        Written like an acknowledgement.
+
+        Raises:
+            KeyError: the channel does not hold the message.
+        """
+        self.qos.rewrite(message.delivery_tag, message.envelope_with(headers))
+        self._settled()
+
     def deferred(self, queues: Iterable[str], limit: int) -> list[SQLiteMessage]:
         """Return the messages of some queues that wait until they are due, the next ones first.
 

@@ -244,6 +244,11 @@ class Inbox:
         """Note that a message is to be delivered again at `due` (seconds since 1970)."""
         self._settle(delivery_tag, "defer", due)
 
+    def rewrite(self, delivery_tag: str, envelope: str) -> None:
+        """Note that a held message has this envelope if it is delivered again. Raises KeyError."""
+        held = self._held[delivery_tag]
+        self._settlements.add(Settlement("rewrite", *held, envelope))
+
     def flush(self) -> None:
         """Write what was noted.
 

@@ -61,6 +61,19 @@ class Message(kombu_message.Message):
         if "compression" in headers and not self.errors:
             self._decompress(headers["compression"])
 
+    def envelope_with(self, headers: dict[str, Any]) -> str:
+        """Return the stored form of the message with other headers, for the body that is stored."""
+        properties = {**self.properties}
+        properties.pop("delivery_tag", None)
+        return envelopes.encode(
+            {
+                "headers": headers,
+                "properties": properties,
+                "content-type": self.content_type,
+                "content-encoding": self.content_encoding,
+            }
+        )
+
     def _decompress(self, compression: str) -> None:
         try:
             self.body = decompress(self.body, compression)

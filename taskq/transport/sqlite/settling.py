@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 from sqlite3 import Connection
+from typing import Any
 
 from kombu.log import get_logger
 
@@ -30,22 +31,23 @@ _left_behind: dict[str, deque[Settlement]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """How the delivery of one message ends."""
+    """How the delivery of one message ends, or goes on."""
 
-    #: acknowledge, requeue, put_back or defer: the statement to run.
+    #: acknowledge, requeue, put_back, defer or rewrite: the statement to run.
     action: str
     message_id: int
     claim: int
     queue: str
     #: Identity of the database file that the message is in.
     file_id: str
-    #: Seconds since 1970, of a deferred message.
-    due: float | None = None
+    #: The statement's own parameter: when a deferred message is due, in seconds since 1970, or the
+    #: envelope of a rewritten one.
+    value: float | str | None = None
 
     @property
     def rings(self) -> bool:
         """Whether others may want to know."""
-        return self.action != "acknowledge"
+        return self.action not in {"acknowledge", "rewrite"}
 
 
 class Settlements:
@@ -78,9 +80,9 @@ class Settlements:
         for settlement in batch:
             if settlement.file_id != file_id:
                 continue
-            parameters = (settlement.message_id, settlement.claim)
-            if settlement.due is not None:
-                parameters += (settlement.due,)  # type: ignore[assignment]
+            parameters: tuple[Any, ...] = (settlement.message_id, settlement.claim)
+            if settlement.value is not None:
+                parameters += (settlement.value,)
             if not connection.execute(SQL[settlement.action], parameters).rowcount:
                 tag = f"{settlement.claim}-{settlement.message_id}"
                 self._refused.add(tag)

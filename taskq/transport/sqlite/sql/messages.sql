@@ -97,6 +97,10 @@ SELECT claim FROM message WHERE id = ?1;
 -- done and its id given to another message, this changes nothing.
 DELETE FROM message WHERE id = ?1 AND claim = ?2;
 
+-- name: rewrite
+-- What is delivered if the consumer dies that holds the message.
+UPDATE message SET envelope = ?3 WHERE id = ?1 AND claim = ?2;
+
 -- name: requeue
 UPDATE message SET claim = NULL, redelivered = max(redelivered, 1), deliveries = deliveries + 1
 WHERE id = ?1 AND claim = ?2;

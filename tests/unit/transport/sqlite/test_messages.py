@@ -62,6 +62,47 @@ def test_compressed_bodies_are_unpacked(connect: Connect) -> None:
     assert got.payload == {"a": 1}
 
 
+@pytest.mark.parametrize("compression", [None, "gzip"])
+def test_a_rewritten_message_comes_again_with_other_headers(
+    connect: Connect, compression: str | None
+) -> None:
+    connection, other = connect(), connect()
+    connection.Producer().publish(
+        {"a": 1}, routing_key="q", compression=compression, headers={"task": "one", "b": 2}
+    )
+    channel = connection.channel()
+    held = channel.basic_get("q")
+    channel.rewrite(held, {**held.headers, "task": "two"})
+    assert other.channel().basic_get("q") is None
+    channel.close()
+    again = other.channel().basic_get("q")
+    assert again.payload == {"a": 1}
+    assert (again.headers["task"], again.headers["b"]) == ("two", 2)
+    assert again.delivery_info["redelivered"]
+
+
+def test_a_rewritten_message_is_acknowledged_like_others(connect: Connect) -> None:
+    channel = connect().channel()
+    publish(channel)
+    held = channel.basic_get("q")
+    channel.rewrite(held, {"task": "two"})
+    held.ack()
+    assert bodies(connect().channel()) == []
+    with pytest.raises(KeyError):
+        channel.rewrite(held, {})
+
+
+def test_a_rewrite_that_comes_too_late_is_refused(connect: Connect) -> None:
+    channel, other = connect().channel(), connect().channel()
+    publish(channel)
+    held = channel.basic_get("q")
+    channel.connection.database.write("UPDATE message SET claim = claim + 1", ())
+    channel.rewrite(held, {"task": "two"})
+    assert channel.flush() == {held.delivery_tag}
+    other.connection.database.write("UPDATE message SET claim = NULL", ())
+    assert "task" not in other.basic_get("q").headers
+
+
 def test_an_empty_queue_gives_nothing(channel: Any) -> None:
     assert channel.basic_get("q") is None
 
