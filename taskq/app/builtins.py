@@ -15,7 +15,7 @@ from taskq.canvas import chunks as canvas_chunks
 from taskq.canvas import group as canvas_group
 from taskq.canvas import maybe_signature
 from taskq.canvas.chord import PARTS
-from taskq.exceptions import ChordError, MaxRetriesExceededError
+from taskq.exceptions import ChordError, Ignore, MaxRetriesExceededError, WorkerLostError
 from taskq.result import result_from_tuple
 from taskq.utils.coroutines import finished
 
@@ -104,6 +104,30 @@ def add_unlock_chord_task(app: Any) -> Any:
             app.backend.send_chord_body(group_id, body, results)
 
     return unlock_chord
+
+
+@connect_on_app_finalize
+def add_lost_part_task(app: Any) -> Any:
+    """Register the task that fails a header task whose worker died, by its id and in its name."""
+
+    @app.task(
+        name="celery.chord_part_lost",
+        shared=False,
+        lazy=False,
+        bind=True,
+        acks_late=True,
+        reject_on_worker_lost=True,
+    )
+    def lost_part(self: Any, *args: Any, **kwargs: Any) -> None:
+        backend, request = app.backend, self.request
+        meta = backend.get_task_meta(request.id, cache=False)
+        if meta["status"] in states.READY_STATES:
+            # It ended, and its worker died before it had counted it, or while it sent the body.
+            backend.on_chord_part_return(request, meta["status"], meta["result"])
+            raise Ignore
+        raise WorkerLostError(f"The worker that ran {request.shadow}[{request.id}] has died")
+
+    return lost_part
 
 
 def _was_sent(request: Any, body: Any) -> bool:

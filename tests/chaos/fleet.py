@@ -65,6 +65,8 @@ SLOTS = 2
 TASK_SECONDS = 0.1
 #: Longest time between two blows, in seconds.
 PAUSE_SECONDS = 0.5
+#: Seconds that a worker may take to start, on a machine that is busy with others.
+START_TIMEOUT = 60.0
 #: States that end a task.
 FINAL = frozenset({"SUCCESS", "FAILURE", "REVOKED"})
 
@@ -169,7 +171,7 @@ class Fleet:
         for _ in range(WORKERS):
             self._start()
         for worker in self.workers:
-            worker.wait_for_log(" ready.")
+            worker.wait_for_log(" ready.", START_TIMEOUT)
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -141,7 +141,9 @@ def _counts_what_runs(connection: Any) -> bool:
     qos: Any = getattr(connection.default_channel, "qos", None)
     if not hasattr(qos, "occupied"):
         return False
-    qos.occupied = lambda: sum(request.acknowledged for request in state.reserved_requests)
+    qos.occupied = lambda: sum(
+        request.acknowledged and not request.leaves_loss for request in state.reserved_requests
+    )
     return True
 
 

@@ -14,12 +14,16 @@ from billiard.einfo import ExceptionInfo
 
 from taskq.app.trace import OK, Outcome
 from taskq.exceptions import TaskRevokedError, TimeLimitExceeded
+from taskq.utils.log import get_logger
 from taskq.worker import poison
+from taskq.worker.chordparts import leave_loss
 from taskq.worker.request.outcomes import Outcomes
 from taskq.worker.state import revoked as revoked_tasks
 from taskq.worker.state import task_ready
 
 __all__ = ("Request", "create_request_cls")
+
+logger = get_logger("celery.worker.request")
 
 
 class Request(Outcomes):
@@ -75,7 +79,10 @@ class Request(Outcomes):
     def on_dispatched(self) -> None:
         """About to be handed to a child: acknowledge early ones now, never after they start."""
         if self.early_ack:
-            self.acknowledge()
+            if self._request_dict.get("group") is not None and leave_loss(self):
+                self.acknowledged = self.leaves_loss = True
+            else:
+                self.acknowledge()
         elif self.counts_delivery:
             poison.count_delivery(self)
 
@@ -89,6 +96,8 @@ class Request(Outcomes):
             self.on_success((False, outcome.value, outcome.runtime))
         else:
             self.on_success((True, outcome.value, outcome.runtime))
+        if self.leaves_loss:
+            self._take_loss_back()
 
     def on_lost(self, exc: BaseException) -> None:
         """The child died while running it."""
@@ -98,6 +107,8 @@ class Request(Outcomes):
             einfo = ExceptionInfo()
         einfo.exception = exc
         self.on_failure(einfo)
+        if self.leaves_loss:
+            self._take_loss_back()
 
     def on_limit(self, soft: bool, limit: float) -> None:
         """A time limit was hit."""
@@ -105,6 +116,11 @@ class Request(Outcomes):
         if not soft:
             self._limit_hit = True
             self.on_lost(TimeLimitExceeded(limit))
+
+    def _take_loss_back(self) -> None:
+        """The task has ended, and everybody knows who has to."""
+        self.leaves_loss = False
+        self._on_ack(logger, self._connection_errors)
 
     # -- running it
 

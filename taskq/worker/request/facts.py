@@ -58,6 +58,8 @@ class Facts:
     _limit_hit = False
     #: Whether the broker is to note that the task is about to start once more.
     counts_delivery = False
+    #: Whether the broker holds a message that fails the task if this worker dies.
+    leaves_loss = False
 
     def __init__(
         self,
@@ -129,6 +131,16 @@ class Facts:
     def request_dict(self) -> dict[str, Any]:
         """The headers of the message."""
         return self._request_dict
+
+    @property
+    def raw_body(self) -> Any:
+        """The body in bytes, or in base64 as the broker has it."""
+        return self._body
+
+    @property
+    def has_decoded_body(self) -> bool:
+        """Whether the body came decoded, as that of another protocol does."""
+        return self._decoded
 
     @property
     def body(self) -> Any:
