@@ -6,9 +6,8 @@ cases that `LoopPublisher.takes` tells apart, the call is made in the thread bes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from taskq import signals
 from taskq._state import get_current_worker_task
@@ -33,9 +32,8 @@ CALLS_BEFORE_CONNECTING = 8
 _IN_THREAD = frozenset(("producer", "publisher", "connection", "router"))
 
 
-@dataclass(frozen=True, slots=True)
-class Parcel:
-    """A message that is ready to be published, and what has to be there before."""
+class Parcel(NamedTuple):
+    """A message that is made, and what has to be there before it is published."""
 
     message: Any
     exchange: str
@@ -43,16 +41,36 @@ class Parcel:
     undeclared: Sequence[Any]
     retry: bool
     retry_policy: Mapping[str, Any] | None
+    #: The broker's answer, where the loop has sent the message; None where the thread is to.
+    answer: Awaitable[Any] | None
 
 
-class Collector(Producer):
-    """Makes messages and keeps them, for somebody else to publish; never waits for the broker."""
+class LoopProducer(Producer):
+    """Makes messages and has the loop send them at once; never waits for the broker.
 
+    - channel: an open one, whose exchanges and bindings count.
+    - wire: the loop's connection.
+    """
+
+    #: What was made for the call that is being made.
     parcels: list[Parcel]
     _undeclared: Sequence[Any] = ()
+    _made: tuple[Any, str, str]
+
+    def __init__(self, channel: Any, wire: Any) -> None:
+        super().__init__(channel, auto_declare=False)
+        self._wire = wire
+        self._publisher = channel.publisher
+
+    def _open(self) -> Any:
+        return self._channel
 
     def _declare(self, entities: Sequence[Any], channel: Any) -> None:
-        self._undeclared = [each for each in entities if not is_declared(each, channel)]
+        undeclared: Sequence[Any] = ()
+        for entity in entities:
+            if not is_declared(entity, channel):
+                undeclared = (*undeclared, entity)
+        self._undeclared = undeclared
 
     def _send(
         self, channel: Any, message: Any, exchange: str, routing_key: str, options: dict[str, Any]
@@ -62,7 +80,18 @@ class Collector(Producer):
 
     def _ensured(self, send: Any, *, retry: bool, retry_policy: Mapping[str, Any] | None) -> None:
         send()
-        self.parcels.append(Parcel(*self._made, self._undeclared, retry, retry_policy))
+        message, exchange, routing_key = made = self._made
+        publisher, parcels = self._publisher, self.parcels
+        if self._undeclared or not publisher.knows_route(exchange, routing_key):
+            answer = None
+        elif parcels and (parcels[-1].answer is None or not self._wire.is_open):
+            answer = None  # messages of a call keep their order
+        else:
+            commands = publisher.commands(message, exchange, routing_key)
+            if not commands:
+                return
+            answer = self._wire.ask(b"".join(commands), len(commands))
+        parcels.append(Parcel(*made, self._undeclared, retry, retry_policy, answer))
 
 
 class LoopPublisher:
@@ -83,8 +112,10 @@ class LoopPublisher:
         self._app = app
         self._connection: Any = None
         self._producer: Any = None
-        self._collector: Any = None
+        #: What publishes on the loop, its connection, and what that raises when it breaks.
+        self._loop_producer: Any = None
         self._wire: Any = None
+        self._recoverable: tuple[type[Exception], ...] = ()
         #: Calls that the thread is at.
         self._in_thread = 0
         self._calls = 0
@@ -98,19 +129,20 @@ class LoopPublisher:
         - task: the task; None for one that is known by name only.
         - options: of the call.
         """
-        app, amqp = self._app, self._app.amqp
+        app, amqp, conf = self._app, self._app.amqp, self._app.conf
+        routes = amqp.router.routes
         return (
             self._suits
             and not signals.before_task_publish.receivers
             and not signals.after_task_publish.receivers
             and _IN_THREAD.isdisjoint(options)
-            and not app.conf.task_always_eager
-            and not app.conf.task_send_sent_event
+            and not conf.task_always_eager
+            and not conf.task_send_sent_event
             and amqp.Producer is Producer
             and amqp.send_task_message is amqp.own_sender
             and type(app).send_task is Sending.send_task
             and "send_task" not in app.__dict__
-            and all(type(route) is MapRoute for route in amqp.router.routes)
+            and (not routes or all(type(route) is MapRoute for route in routes))
             and type(app.backend).on_task_call is BackendCore.on_task_call
             and (
                 task is None
@@ -131,17 +163,18 @@ class LoopPublisher:
             return await self._thread(self._call_first, send, args, options)
         if not self.takes(task, options):
             return await call_in_thread(send, *args, **options)
-        if self._in_thread or not self._is_ready():
+        if self._in_thread or self._wire is None or not self._wire.check():
             return await self._thread(self._call_in_thread, send, args, options)
         # The handle becomes a child of the running task only once the message is published.
         parent = get_current_worker_task() if options.get("add_to_parent", True) else None
         if parent is not None:
             options["add_to_parent"] = False
-        collector = self._collector
-        collector.parcels = []
-        result = send(*args, producer=collector, **options)
-        for parcel in collector.parcels:
-            await self._publish(parcel)
+        producer = self._loop_producer
+        parcels: list[Parcel] = []
+        producer.parcels = parcels
+        result = send(*args, producer=producer, **options)
+        for parcel in parcels:
+            await self._delivered(parcel)
         if parent is not None:
             parent.add_trail(result)
         return result
@@ -151,31 +184,24 @@ class LoopPublisher:
         if self._wire is not None:
             self._wire.close()
         connection, self._connection = self._connection, None
-        self._producer = self._collector = self._wire = None
+        self._producer = self._loop_producer = self._wire = None
         if connection is not None:
             connection.release()
 
     # -- on the loop
 
-    def _is_ready(self) -> bool:
-        return self._wire is not None and self._wire.check()
-
-    async def _publish(self, parcel: Parcel) -> None:
-        wire, publisher = self._wire, self._collector.channel.publisher
-        recoverable = self._connection.recoverable_connection_errors
-        if parcel.undeclared or not publisher.knows_route(parcel.exchange, parcel.routing_key):
-            await self._thread(self._publish_in_thread, parcel)
-            return
-        commands = publisher.commands(parcel.message, parcel.exchange, parcel.routing_key)
-        if not commands:
-            return
-        try:
-            await wire.ask(b"".join(commands), len(commands))
-        except recoverable as exc:
-            if not parcel.retry:
-                raise OperationalError(str(exc)) from exc
-            logger.debug("Publishing again, after: %r", exc)
-            await self._thread(self._publish_in_thread, parcel)
+    async def _delivered(self, parcel: Parcel) -> None:
+        """Return when the broker has a message. Raises what publishing raises."""
+        if parcel.answer is not None:
+            try:
+                await parcel.answer
+            except self._recoverable as exc:
+                if not parcel.retry:
+                    raise OperationalError(str(exc)) from exc
+                logger.debug("Publishing again, after: %r", exc)
+            else:
+                return
+        await self._thread(self._publish_in_thread, parcel)
 
     async def _thread(self, function: Callable[..., Any], *args: Any) -> Any:
         """Call a function in the thread, and have further calls wait for their turn there."""
@@ -192,19 +218,19 @@ class LoopPublisher:
     async def _attach(self) -> None:
         """Have the loop publish what comes next, if it can."""
         channel = self._producer.opened_channel
-        if channel is None or self._is_ready():
+        if channel is None or (self._wire is not None and self._wire.check()):
             return
-        recoverable = self._connection.recoverable_connection_errors
-        if self._collector is None or self._collector.channel is not channel:
+        self._recoverable = self._connection.recoverable_connection_errors
+        if self._loop_producer is None or self._loop_producer.channel is not channel:
             if self._wire is not None:
                 self._wire.close()
             self._wire = channel.loop_wire()
-            self._collector = Collector(channel, auto_declare=False)
+            self._loop_producer = LoopProducer(channel, self._wire)
         try:
             await self._wire.open()
         except NotImplementedError:
             self._suits = False  # the loop watches no sockets
-        except recoverable as exc:
+        except self._recoverable as exc:
             logger.debug("Publishing goes on in a thread for now: %r", exc)
 
     # -- in the thread

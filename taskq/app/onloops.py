@@ -24,7 +24,12 @@ class OnLoops:
 
     @cached_property
     def _loop_publishers(self) -> weakref.WeakKeyDictionary[Any, Any]:
-        """What publishes for each event loop, or the asyncio task that makes it."""
+        """What publishes for each event loop."""
+        return weakref.WeakKeyDictionary()
+
+    @cached_property
+    def _loop_publishers_to_be(self) -> weakref.WeakKeyDictionary[Any, Any]:
+        """The asyncio tasks that make them."""
         return weakref.WeakKeyDictionary()
 
     async def _loop_publisher(self) -> Any:
@@ -33,28 +38,28 @@ class OnLoops:
         Raises RuntimeError outside asyncio.
         """
         # Imported by the first coroutine that publishes: most programs run none.
-        from asyncio import shield
-
         from taskq.utils.asyncclient import running_loop
 
         loop = running_loop()
         publisher = self._loop_publishers.get(loop)
-        if publisher is None:
-            publisher = loop.create_task(self._make_loop_publisher(loop))
-            self._loop_publishers[loop] = publisher
-        if hasattr(publisher, "get_loop"):
-            # All who come before it is made go on in their order then.
-            return await shield(publisher)
-        return publisher
+        if publisher is not None:
+            return publisher
+        from asyncio import shield
+
+        making = self._loop_publishers_to_be.get(loop)
+        if making is None:
+            making = loop.create_task(self._make_loop_publisher(loop))
+            self._loop_publishers_to_be[loop] = making
+        # All who come before it is made go on in their order then.
+        return await shield(making)
 
     async def _make_loop_publisher(self, loop: Any) -> Any:
         try:
             # What is imported takes a while the first time.
             made = await call_in_thread(_loop_publisher_class, self)
             publisher = self._loop_publishers[loop] = made(self)
-        except BaseException:
-            self._loop_publishers.pop(loop, None)
-            raise
+        finally:
+            self._loop_publishers_to_be.pop(loop, None)
         # Some servers make a loop for each request.
         self._close_loop_publishers(only_closed=True)
         self._ensure_after_fork()
@@ -68,8 +73,6 @@ class OnLoops:
         if "_loop_publishers" not in self.__dict__:
             return
         for loop, publisher in list(self._loop_publishers.items()):
-            if not hasattr(publisher, "close"):
-                continue  # still being made, and without connections
             if loop.is_closed():
                 publisher.close()
                 self._loop_publishers.pop(loop, None)
@@ -80,6 +83,7 @@ class OnLoops:
     def _forget_loop_publishers(self) -> None:
         """In a forked child: they are those of the parent's loops."""
         self.__dict__.pop("_loop_publishers", None)
+        self.__dict__.pop("_loop_publishers_to_be", None)
 
 
 def _loop_publisher_class(app: Any) -> Any:

@@ -5,7 +5,9 @@ The limits leave room for what a worker does by itself meanwhile: heartbeats, le
 
 from __future__ import annotations
 
+import asyncio
 import gc
+import selectors
 import shutil
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import sys
 import pytest
 
 from taskq import group
+from taskq.app.looppublisher import CALLS_BEFORE_CONNECTING
 from taskq.transport.deliveries import Message, next_delivery
 from tests.benchmarks.benchcpu import wakeups
 from tests.integration.project import wait_until
@@ -133,29 +136,49 @@ def test_group_is_a_few_round_trips(project, server):
 
 
 def calls_of(function):
-    """Return how many functions of Python and of C a call calls."""
+    """Return how many functions of Python and of C a call calls, the second time."""
+    function()
+    return counted(function)[0]
+
+
+def counted(function):
+    """Return how many functions of Python and of C a call calls, and what it returns."""
     counts = {"call": 0, "c_call": 0}
 
     def count(frame, event, arg):
         if event in counts:
             counts[event] += 1
 
-    function()
     # What others have called when garbage is collected is not counted.
     gc.disable()
     sys.setprofile(count)
     try:
-        function()
+        returned = function()
     finally:
         sys.setprofile(None)
         gc.enable()
-    return counts["call"] + counts["c_call"]
+    return counts["call"] + counts["c_call"], returned
 
 
 def test_delay_calls_few_functions(project):
     # 123 and 130 as this is written.
     assert calls_of(project.proj.noop.delay) <= 135
     assert calls_of(lambda: project.proj.add.delay(1, 2)) <= 145
+
+
+def test_adelay_calls_few_functions_until_the_message_is_sent(project):
+    async def send():
+        for _ in range(CALLS_BEFORE_CONNECTING + 3):
+            await project.proj.add.adelay(1, 2)
+        sending = project.proj.add.adelay(1, 2)
+        calls, answer = counted(lambda: sending.send(None))
+        await asyncio.wait([answer])
+        with pytest.raises(StopIteration):
+            sending.send(None)
+        return calls
+
+    # 133 as this is written: what delay() takes, and asyncio's share.
+    assert asyncio.run(send()) <= 145
 
 
 @pytest.mark.parametrize("how", ["group", "starmap_async"])
@@ -182,6 +205,37 @@ def test_delay_leaves_nothing_behind(project):
         noop.delay()
     gc.collect()
     assert sys.getallocatedblocks() - before < 100
+
+
+class Selector(selectors.DefaultSelector):
+    """Counts the turns of the loop whose selector it is."""
+
+    turns = 0
+
+    def select(self, timeout=None):
+        self.turns += 1
+        return super().select(timeout)
+
+
+def test_an_awaited_round_trip_is_a_few_turns_of_the_loop(project, server):
+    add, selector = project.proj.add, Selector()
+
+    async def round_trips(count):
+        for _ in range(count):
+            assert await (await add.adelay(1, 2)).aget(timeout=30) == 3
+
+    with (
+        project.worker("-P", "asyncio"),
+        asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(selector)) as runner,
+    ):
+        runner.run(round_trips(CALLS_BEFORE_CONNECTING + 3))
+        selector.turns = 0
+        server.look()
+        runner.run(round_trips(100))
+        costs = server.look()
+        # One for each of three answers, one for each of two coroutines to go on.
+        assert selector.turns / 100 <= 6
+        assert costs["subscribe"] == costs["mget"] == 100
 
 
 # -- working -----------------------------------------------------------------------------

@@ -100,8 +100,9 @@ class RedisFollower(Follower):
     def _subscribe_soon(self) -> None:
         """Subscribe to what is not heard yet: at once, or when there is a connection."""
         if self._subscribing is None and self._wire.check():
-            while self._wire.is_open and (keys := self._take_unheard()):
-                self._request(keys)
+            while self._unheard and self._wire.is_open:
+                if keys := self._take_unheard():
+                    self._request(keys)
         elif self._subscribing is None and self._unheard:
             self._subscribing = asyncio.ensure_future(self._connect())
 

@@ -12,7 +12,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from redis import exceptions
 
@@ -30,15 +30,8 @@ _NOT_NOW = (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWant
 #: Takes the replies to commands, errors of the server among them; or None, when the connection
 #: broke, and the reason.
 OnReplies = Callable[[list[Any] | None, Exception | None], None]
-
-
-class _Awaited(NamedTuple):
-    """Replies that somebody waits for: their number, and those that have come."""
-
-    on_replies: OnReplies
-    expected: int
-    replies: list[Any]
-    since: float
+#: The one who waits for replies, the number of these, and the monotonic time of the question.
+_Awaited = tuple[OnReplies, int, float]
 
 
 class LoopWire:
@@ -71,6 +64,8 @@ class LoopWire:
         self._timeout: float | None = None
         self._watchdog: asyncio.TimerHandle | None = None
         self._awaited: deque[_Awaited] = deque()
+        #: Those of the replies to the first of them that have come.
+        self._replies: list[Any] = []
         self._unsent = bytearray()
         #: The end of this turn, or room in the socket, will have what is unsent written.
         self._flushes = self._writes = False
@@ -88,13 +83,15 @@ class LoopWire:
 
         The loop may not have run meanwhile, and so not seen that the server closed it.
         """
-        if not self.is_open:
+        wire = self._wire
+        if self._loop is None or wire.sock is None:
             return False
-        wire, now = self._wire, time.monotonic()
-        if now - wire.last_used > IDLE_CHECK:
-            wire.last_used = now
-            if readable(wire.sock):
-                self._on_readable()
+        now = time.monotonic()
+        if now - wire.last_used <= IDLE_CHECK:
+            return True
+        wire.last_used = now
+        if readable(wire.sock):
+            self._on_readable()
         return self.is_open
 
     async def open(self) -> None:
@@ -137,49 +134,54 @@ class LoopWire:
             raise
         self._loop = weakref.ref(loop)
 
-    async def ask(self, commands: bytes, count: int) -> list[Any]:
-        """Send packed commands and return their replies. Raises the first error among them.
+    def ask(self, commands: bytes, count: int) -> asyncio.Future[list[Any]]:
+        """Have packed commands written; return what becomes the list of their replies.
 
-        Raises ConnectionError or TimeoutError when the connection breaks, or is not open.
+        What becomes of it raises the first error among them; ConnectionError or TimeoutError when
+        the connection breaks. Raises ConnectionError when it is not open.
         """
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
         def settle(replies: list[Any] | None, error: Exception | None) -> None:
             if future.done():
                 return  # cancelled
-            if replies is not None:
-                future.set_result(replies)
-            elif error is not None:
+            if replies is None:
+                assert error is not None
                 future.set_exception(error)
+                return
+            for reply in replies:
+                if isinstance(reply, ErrorReply):
+                    future.set_exception(self._wire.error(reply))
+                    return
+            future.set_result(replies)
 
         self.send(commands, count, settle)
-        replies = await future
-        for reply in replies:
-            if isinstance(reply, ErrorReply):
-                raise self._wire.error(reply)
-        return replies
+        return future
 
     def send(self, commands: bytes, count: int, on_replies: OnReplies) -> None:
         """Have packed commands written, and a function called with so many replies.
 
         Raises ConnectionError when the connection is not open.
         """
-        if not self.is_open:
-            raise errors.lost(self._wire.url)
-        loop = asyncio.get_running_loop()
+        wire = self._wire
+        if self._loop is None or wire.sock is None:
+            raise errors.lost(wire.url)
+        wire.last_used = now = time.monotonic()
         alone = not self._awaited
-        self._awaited.append(_Awaited(on_replies, count, [], time.monotonic()))
+        self._awaited.append((on_replies, count, now))
         if self._timeout is not None and self._watchdog is None:
+            loop = asyncio.get_running_loop()
             self._watchdog = loop.call_later(self._timeout, self._look_for_delay)
         self._unsent += commands
         if alone and not self._writes:
             self._flush()
         else:
-            self._flush_soon(loop)
+            self._flush_soon(asyncio.get_running_loop())
 
     def send_unanswered(self, commands: bytes) -> None:
         """Have packed commands written in this turn that have no replies."""
         if self.is_open:
+            self._wire.last_used = time.monotonic()
             self._unsent += commands
             self._flush_soon(asyncio.get_running_loop())
 
@@ -199,7 +201,7 @@ class LoopWire:
         self._watchdog = None
         if not self._awaited or self._timeout is None:
             return
-        left = self._awaited[0].since + self._timeout - time.monotonic()
+        left = self._awaited[0][2] + self._timeout - time.monotonic()
         if left > 0:
             self._watchdog = asyncio.get_running_loop().call_later(left, self._look_for_delay)
         else:
@@ -208,11 +210,9 @@ class LoopWire:
     def _flush(self) -> None:
         """Write as much as there is room for; the rest when there is more."""
         self._flushes = False
-        wire = self._wire
-        sock = wire.sock
+        sock = self._wire.sock
         if sock is None or not self._unsent:
             return
-        wire.last_used = time.monotonic()
         try:
             sent = sock.send(self._unsent)
         except _NOT_NOW:
@@ -253,7 +253,7 @@ class LoopWire:
 
     def _take_in(self, replies: Sequence[Any]) -> None:
         for reply in replies:
-            if not self.is_open:
+            if self._loop is None:
                 return  # what came before has ended the connection
             if isinstance(reply, Push):
                 if self.on_push is not None:
@@ -261,11 +261,12 @@ class LoopWire:
                 continue
             if not self._awaited:
                 raise ProtocolError(f"a reply that nobody asked for: {reply!r}")
-            awaited = self._awaited[0]
-            awaited.replies.append(reply)
-            if len(awaited.replies) == awaited.expected:
+            on_replies, expected, _ = self._awaited[0]
+            self._replies.append(reply)
+            if len(self._replies) == expected:
                 self._awaited.popleft()
-                awaited.on_replies(awaited.replies, None)
+                complete, self._replies = self._replies, []
+                on_replies(complete, None)
 
     def _lose(self, error: Exception) -> None:
         """Close a connection that is of no use any more, and say why."""
@@ -290,9 +291,10 @@ class LoopWire:
             self._watchdog = None
         error = self._error or errors.lost(self._wire.url)
         awaited, self._awaited = self._awaited, deque()
+        self._replies.clear()
         if loop is not None and not loop.is_closed():
-            for each in awaited:
-                each.on_replies(None, error)
+            for on_replies, _, _ in awaited:
+                on_replies(None, error)
 
 
 def _take_note(opening: asyncio.Future[None]) -> None:

@@ -51,12 +51,12 @@ class Wire:
         "_connection",
         "_posted",
         "_reader",
-        "_sock",
         "last_used",
         "lock",
         "on_close",
         "on_push",
         "patience",
+        "sock",
         "url",
     )
 
@@ -72,7 +72,8 @@ class Wire:
         #: Called before an open connection is closed, while its descriptor is still ours.
         self.on_close: Callable[[], None] | None = None
         self._connection: Any = None
-        self._sock: Any = None
+        #: The socket to poll, None when not connected.
+        self.sock: Any = None
         self._reader = Reader()
         #: Commands whose replies nobody has read.
         self._posted: list[bytes] = []
@@ -83,16 +84,11 @@ class Wire:
     @property
     def connected(self) -> bool:
         """Tell whether there is a connection, as far as is known."""
-        return self._sock is not None
-
-    @property
-    def sock(self) -> Any:
-        """The socket to poll, None when not connected."""
-        return self._sock
+        return self.sock is not None
 
     def open(self) -> None:
         """Connect if there is no connection. Raises one of redis-py's errors when that fails."""
-        if self._sock is not None:
+        if self.sock is not None:
             return
         connection = self._connect()
         try:
@@ -101,12 +97,12 @@ class Wire:
             connection.disconnect()
             raise errors.explain(exc, self.url) from exc
         self._connection = connection
-        self._sock = connection._sock
+        self.sock = connection._sock
         self._reader = Reader()
         self.last_used = time.monotonic()
-        _notice_dead_peer(self._sock)
+        _notice_dead_peer(self.sock)
         if self.patience is not None:
-            self._sock.settimeout(min(self._sock.gettimeout() or self.patience, self.patience))
+            self.sock.settimeout(min(self.sock.gettimeout() or self.patience, self.patience))
 
     def reopen_if_closed(self) -> bool:
         """Connect anew when the server has closed the connection while nobody used it.
@@ -114,11 +110,11 @@ class Wire:
         Returns whether the connection is a new one.
         """
         self._settle()
-        idle = self._sock is not None and time.monotonic() - self.last_used > IDLE_CHECK
-        if idle and readable(self._sock):
+        idle = self.sock is not None and time.monotonic() - self.last_used > IDLE_CHECK
+        if idle and readable(self.sock):
             # Nobody waits for a reply: what can be read is the end of the connection.
             self.close()
-        if self._sock is not None:
+        if self.sock is not None:
             return False
         self.open()
         return True
@@ -126,7 +122,7 @@ class Wire:
     def send(self, data: bytes) -> None:
         """Write commands. Raises ConnectionError or TimeoutError; the connection is closed then."""
         self._settle()
-        sock = self._sock
+        sock = self.sock
         if sock is None:
             raise errors.lost(self.url)
         try:
@@ -182,7 +178,7 @@ class Wire:
 
         Raises ConnectionError or TimeoutError; the connection is closed then.
         """
-        sock = self._sock
+        sock = self.sock
         if sock is None:
             raise errors.lost(self.url)
         try:
@@ -245,12 +241,12 @@ class Wire:
         if connection is not None:
             if self.on_close is not None:
                 self.on_close()
-            self._connection = self._sock = None
+            self._connection = self.sock = None
             connection.disconnect()
 
     def forget(self) -> None:
         """Let go of a connection of the parent process, without a word to the server."""
-        sock, self._sock, self._connection = self._sock, None, None
+        sock, self.sock, self._connection = self.sock, None, None
         self._posted = []  # the parent's
         self.lock = threading.RLock()  # another thread of the parent may have held the old one
         if sock is not None:
