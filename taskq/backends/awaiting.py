@@ -45,6 +45,10 @@ class Follower:
         """Nobody waits for these tasks any more."""
         raise NotImplementedError(f"{type(self).__name__} must implement end()")
 
+    async def read(self, task_ids: Sequence[str]) -> Sequence[Meta] | None:
+        """Return the metas of tasks as they are now, in order; None where a thread is to read."""
+        return None
+
     def close(self) -> None:
         """Give connections and descriptors up."""
 
@@ -130,9 +134,18 @@ class AwaitedResults:
                 alarm.cancel()
             self._leave(task_id, future)
 
+    async def metas_now(self, task_ids: Sequence[str]) -> Sequence[Meta]:
+        """Return the metas of tasks as they are now, in order; those of unknown ones say PENDING.
+
+        Raises what the backend's `get_task_meta` raises.
+        """
+        metas = await self._follower.read(task_ids)
+        if metas is None:
+            metas = await call_in_thread(_read_in_turn, self._backend, task_ids)
+        return metas
+
     async def _meta_now(self, task_id: str) -> Meta:
-        backend = self._backend
-        meta: Meta = await call_in_thread(backend.get_task_meta, task_id)
+        (meta,) = await self.metas_now([task_id])
         if meta["status"] not in states.READY_STATES:
             raise TimeoutError(E_TIMED_OUT)
         return meta
@@ -205,6 +218,10 @@ class AwaitedResults:
             else:
                 future.set_exception(error)
         self._follower.end([task_id])
+
+
+def _read_in_turn(backend: Any, task_ids: Sequence[str]) -> list[Meta]:
+    return [backend.get_task_meta(task_id) for task_id in task_ids]
 
 
 def _time_out(future: asyncio.Future[Meta]) -> None:

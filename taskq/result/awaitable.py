@@ -5,9 +5,10 @@ Nothing here blocks the event loop. Needs asyncio: other libraries are refused w
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Generator
+from collections.abc import AsyncIterator, Generator, Sequence
 from typing import Any, Generic, TypeVar
 
+from taskq import states
 from taskq.utils.inthread import call_in_thread
 
 __all__ = ("AwaitableResult", "AwaitableSet")
@@ -20,7 +21,20 @@ class Awaitable:
 
     async def aready(self: Any) -> bool:
         """Tell whether all of it has succeeded, failed or been revoked."""
-        return bool(await call_in_thread(self.ready))
+        metas = await self._apresent()
+        if metas is None:
+            return bool(await call_in_thread(self.ready))
+        return all(meta["status"] in states.READY_STATES for meta in metas)
+
+    async def _apresent(self) -> Sequence[Any] | None:
+        """Return what is stored of the tasks; None where the blocking methods are to read it."""
+        # Imported here, as below: it brings asyncio along.
+        from taskq.result.awaiting import present_metas
+
+        return await present_metas(self._handles())
+
+    def _handles(self) -> Sequence[Any]:
+        raise NotImplementedError(f"{type(self).__name__} must implement _handles()")
 
     async def arevoke(self: Any, terminate: bool = False, signal: str | None = None) -> None:
         """Ask all workers to drop it; with ``terminate`` also what runs."""
@@ -54,7 +68,6 @@ class AwaitableResult(Awaitable, Generic[R]):
 
         Raises taskq.exceptions.TimeoutError; RuntimeError inside a task or outside asyncio.
         """
-        # Imported here, as below: it brings asyncio along.
         from taskq.result.awaiting import value_of
 
         value: R = await value_of(
@@ -68,11 +81,16 @@ class AwaitableResult(Awaitable, Generic[R]):
 
     async def astate(self) -> str:
         """Return the state of the task."""
-        return str(await call_in_thread(getattr, self, "state"))
+        metas = await self._apresent()
+        return str(metas[0]["status"] if metas else await call_in_thread(getattr, self, "state"))
 
     async def ainfo(self) -> Any:
         """Return the value of the task, its exception, or the data of its present state."""
-        return await call_in_thread(getattr, self, "info")
+        metas = await self._apresent()
+        return metas[0]["result"] if metas else await call_in_thread(getattr, self, "info")
+
+    def _handles(self) -> Sequence[Any]:
+        return (self,)
 
 
 class AwaitableSet(Awaitable):
@@ -112,4 +130,10 @@ class AwaitableSet(Awaitable):
 
     async def acompleted_count(self: Any) -> int:
         """Return how many tasks have succeeded."""
-        return int(await call_in_thread(self.completed_count))
+        metas = await self._apresent()
+        if metas is None:
+            return int(await call_in_thread(self.completed_count))
+        return sum(meta["status"] == states.SUCCESS for meta in metas)
+
+    def _handles(self: Any) -> Sequence[Any]:
+        return self.results  # type: ignore[no-any-return]

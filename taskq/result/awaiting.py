@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import builtins
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from taskq.backends.awaiting import awaited_results
+from taskq.backends.synchronous import SyncBackendMixin
 from taskq.exceptions import TimeoutError
+from taskq.result.asyncresult import AsyncResult
 from taskq.result.awaitable import AwaitableSet
 from taskq.result.guards import assert_will_not_block
 from taskq.utils.asyncclient import running_loop, shares_loop
 
-__all__ = ("finished_one_by_one", "joined", "value_of")
+__all__ = ("finished_one_by_one", "joined", "present_metas", "value_of")
 
 
 def _prepare(*, disable_sync_subtasks: bool) -> None:
@@ -46,6 +48,43 @@ async def value_of(
         else:
             result._maybe_set_cache(await _meta(result, timeout))
     return result.maybe_throw(propagate=propagate)
+
+
+async def present_metas(results: Sequence[Any]) -> Sequence[Any] | None:
+    """Return what is stored of tasks now, in order; their handles keep what is final.
+
+    None where handles are not read in the usual way, or are no handles on single tasks.
+
+    Raises RuntimeError outside asyncio.
+    """
+    running_loop()
+    if not all(isinstance(each, AsyncResult) and _is_read_as_usual(each) for each in results):
+        return None
+    by_backend: dict[int, list[Any]] = {}
+    for result in results:
+        if result._cache is None:
+            by_backend.setdefault(id(result.backend), []).append(result)
+    metas: dict[int, Any] = {}
+    for unread in by_backend.values():
+        awaited = awaited_results(unread[0].backend)
+        read = await awaited.metas_now([each.id for each in unread])
+        for result, meta in zip(unread, read, strict=True):
+            metas[id(result)] = result._maybe_set_cache(meta)
+    return [metas.get(id(each), each._cache) for each in results]
+
+
+#: How a handle is read.
+_READING = ("_get_task_meta", "state", "result", "info", "ready", "successful")
+
+
+def _is_read_as_usual(result: AsyncResult[Any]) -> bool:
+    cls, app = type(result), result.app
+    return (
+        all(getattr(cls, name) is getattr(AsyncResult, name) for name in _READING)
+        and isinstance(result.backend, SyncBackendMixin)
+        and app is not None
+        and not app.conf.task_always_eager
+    )
 
 
 def _leaves(nodes: Iterable[Any]) -> Iterator[Any]:

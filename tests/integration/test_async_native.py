@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import os
@@ -14,10 +15,12 @@ from typing import Any
 
 import pytest
 from kombu import Exchange, Queue
+from redis import exceptions
 
 from taskq import TaskQ, chain, group, signals
 from taskq.app.looppublisher import CALLS_BEFORE_CONNECTING
 from taskq.exceptions import OperationalError, TimeoutError
+from taskq.result import AsyncResult
 from tests.integration.redis_support import Server, wait_for
 
 #: Calls after which the loop publishes.
@@ -227,6 +230,78 @@ def test_names_and_signatures_go_the_same_way(app: TaskQ, server: Server) -> Non
     with server.client() as client:
         assert client.llen("e") == 2
         assert json.loads(client.lindex("celery", 0))["headers"]["argsrepr"] == "(2, 1)"
+
+
+# -- looking
+
+
+def test_states_are_read_by_the_loop(app: TaskQ, server: Server) -> None:
+    async def look() -> None:
+        result = app.AsyncResult("one")
+        for _ in range(CALLS_BEFORE_CONNECTING + 1):
+            assert await result.astate() == "PENDING"
+        await until(lambda: not named_threads("taskq-client"))
+        await asyncio.to_thread(finish, app, ["one"], {"page": 3}, "PROGRESS")
+        assert (await result.astate(), await result.ainfo()) == ("PROGRESS", {"page": 3})
+        assert not await result.aready()
+        with pytest.raises(TimeoutError):
+            await result.aget(timeout=0)
+        await asyncio.to_thread(finish, app, ["one"], "done")
+        assert await result.aready()
+        assert result.result == "done"  # needs no reading any more
+        assert not named_threads("taskq-client")
+
+        several = app.GroupResult("g", [app.AsyncResult(each) for each in ("one", "two")])
+        assert (await several.aready(), await several.acompleted_count()) == (False, 1)
+        await asyncio.to_thread(finish, app, ["two"], ValueError("two"), "FAILURE")
+        assert (await several.aready(), await several.acompleted_count()) == (True, 1)
+        assert not named_threads("taskq-client")
+
+    asyncio.run(look())
+
+
+def test_states_are_read_again_when_the_connection_breaks(app: TaskQ, server: Server) -> None:
+    async def look() -> None:
+        result = app.AsyncResult("one")
+        for _ in range(CALLS_BEFORE_CONNECTING + 1):
+            await result.astate()
+        for _ in range(3):
+            with server.client() as client:
+                client.client_kill_filter(_type="normal", skipme=True)
+            assert await result.astate() == "PENDING"
+        server.stop()
+        later = asyncio.ensure_future(result.astate())
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.start)
+        with contextlib.suppress(exceptions.ConnectionError):  # as result.state has it
+            assert await later == "PENDING"
+        assert await result.astate() == "PENDING"
+
+    asyncio.run(look())
+
+
+class Shouting(AsyncResult[Any]):
+    """A handle that says states in its own way."""
+
+    @property
+    def state(self) -> str:
+        return f"{super().state}!"
+
+
+def test_handles_that_read_in_their_own_way_go_on_doing_so(app: TaskQ) -> None:
+    async def look() -> list[Any]:
+        result: Shouting = Shouting("one", app=app)
+        several = app.ResultSet([app.ResultSet([app.AsyncResult("one")]), app.AsyncResult("two")])
+        eager = app.tasks["add"].apply((1, 2))
+        return [
+            await result.astate(),
+            await several.aready(),
+            await eager.astate(),
+            await eager.ainfo(),
+            await eager.aready(),
+        ]
+
+    assert asyncio.run(look()) == ["PENDING!", False, "SUCCESS", 3, True]
 
 
 # -- waiting

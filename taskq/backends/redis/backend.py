@@ -373,7 +373,18 @@ class RedisBackend(KeyValueStoreBackend):
             decode=self.decode_result,
             policy=self.retry_policy,
             substitute=partial(super().create_follower, awaited),
+            reads=self._is_read_on_loops,
         )
+
+    @property
+    def _is_read_on_loops(self) -> bool:
+        """Whether metas are read as they are read here."""
+        ways = {
+            "get_task_meta": BackendCore,
+            "_get_task_meta_for": KeyValueStoreBackend,
+            "get": RedisBackend,
+        }
+        return all(getattr(type(self), name) is getattr(cls, name) for name, cls in ways.items())
 
     # -- chords -------------------------------------------------------------------------
 

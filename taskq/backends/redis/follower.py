@@ -9,6 +9,7 @@ from typing import Any
 
 from redis import exceptions
 
+from taskq import states
 from taskq.backends.awaiting import AwaitedResults, Follower, Patience
 from taskq.backends.unreadable import decoded
 from taskq.backends.waiting import Meta
@@ -22,6 +23,8 @@ __all__ = ("RedisFollower",)
 
 #: Ids subscribed to and read with one command.
 BATCH = 1000
+#: States that a loop asks for in its thread before it connects.
+CALLS_BEFORE_CONNECTING = 8
 #: Seconds until subscriptions are ended that nothing else takes along.
 UNSUBSCRIBE_AFTER = 0.05
 #: Errors after which the connection is made anew.
@@ -39,6 +42,7 @@ class RedisFollower(Follower):
     - key_of: makes the key of a task's id; decode: the meta of a stored value.
     - policy: how often and when to connect anew.
     - substitute: makes the other follower.
+    - reads: what is read here is what the backend would return.
     """
 
     def __init__(
@@ -50,6 +54,7 @@ class RedisFollower(Follower):
         decode: Callable[[Any], Meta],
         policy: dict[str, Any],
         substitute: Callable[[], Follower],
+        reads: bool,
     ) -> None:
         super().__init__(awaited)
         self._url = wire.url
@@ -61,6 +66,8 @@ class RedisFollower(Follower):
         self._patience = Patience(policy, wire.url)
         self._make_substitute = substitute
         self._substitute: Follower | None = None
+        self._reads = reads
+        self._calls = 0
         #: Key -> task id.
         self._watched: dict[bytes, str] = {}
         self._unheard: list[bytes] = []
@@ -89,6 +96,27 @@ class RedisFollower(Follower):
         if ended and self._unsubscribing is None and loop_runs():
             loop = asyncio.get_running_loop()
             self._unsubscribing = loop.call_later(UNSUBSCRIBE_AFTER, self._unsubscribe)
+
+    async def read(self, task_ids: Sequence[str]) -> Sequence[Meta] | None:
+        """Read over the same connection. Where there is none the first calls are not worth one."""
+        if self._substitute is not None or not self._reads:
+            return None
+        self._calls += 1
+        if not self._wire.check() and self._calls <= CALLS_BEFORE_CONNECTING:
+            return None
+        metas: list[Meta] = []
+        try:
+            await self._wire.open()
+            for start in range(0, len(task_ids), BATCH):
+                batch = task_ids[start : start + BATCH]
+                (values,) = await self._wire.ask(pack("MGET", *map(self._key_of, batch)), 1)
+                metas += map(self._meta, batch, values)
+        except (*RECOVERABLE, exceptions.ResponseError, NotImplementedError):
+            return None  # the thread tries again, as often as the policy says
+        return metas
+
+    def _meta(self, task_id: str, value: Any) -> Meta:
+        return self._decode(value) if value else {"status": states.PENDING, "result": None}
 
     def close(self) -> None:
         self._begin_again()
