@@ -6,11 +6,14 @@ cases that `LoopPublisher.takes` tells apart, the call is made in the thread bes
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from taskq import signals
 from taskq._state import get_current_worker_task
+from taskq.app.drafts import Prepared
 from taskq.app.producer import Producer, declare_once, is_declared
 from taskq.app.routes import MapRoute
 from taskq.app.sending import Sending
@@ -33,16 +36,14 @@ _IN_THREAD = frozenset(("producer", "publisher", "connection", "router"))
 
 
 class Parcel(NamedTuple):
-    """A message that is made, and what has to be there before it is published."""
+    """Messages that are made and published together, and what has to be there before they are."""
 
-    message: Any
-    exchange: str
-    routing_key: str
+    messages: Sequence[Prepared]
     undeclared: Sequence[Any]
     retry: bool
     retry_policy: Mapping[str, Any] | None
-    #: The broker's answer, where the loop has sent the message; None where the thread is to.
-    answer: Awaitable[Any] | None
+    #: The broker's answer, where the loop has sent the messages; None where the thread is to.
+    answer: asyncio.Future[Any] | None
 
 
 class LoopProducer(Producer):
@@ -55,7 +56,7 @@ class LoopProducer(Producer):
     #: What was made for the call that is being made.
     parcels: list[Parcel]
     _undeclared: Sequence[Any] = ()
-    _made: tuple[Any, str, str]
+    _made: Prepared
 
     def __init__(self, channel: Any, wire: Any) -> None:
         super().__init__(channel, auto_declare=False)
@@ -66,11 +67,9 @@ class LoopProducer(Producer):
         return self._channel
 
     def _declare(self, entities: Sequence[Any], channel: Any) -> None:
-        undeclared: Sequence[Any] = ()
         for entity in entities:
             if not is_declared(entity, channel):
-                undeclared = (*undeclared, entity)
-        self._undeclared = undeclared
+                self._undeclared = (*self._undeclared, entity)
 
     def _send(
         self, channel: Any, message: Any, exchange: str, routing_key: str, options: dict[str, Any]
@@ -79,19 +78,65 @@ class LoopProducer(Producer):
         self._made = message, exchange, routing_key
 
     def _ensured(self, send: Any, *, retry: bool, retry_policy: Mapping[str, Any] | None) -> None:
+        if self._drafts is not None:
+            send()
+            return
+        if self._batch is not None:
+            send()
+            self._batch.append(self._made)
+            return
+        self._undeclared = ()
         send()
         message, exchange, routing_key = made = self._made
-        publisher, parcels = self._publisher, self.parcels
-        if self._undeclared or not publisher.knows_route(exchange, routing_key):
-            answer = None
-        elif parcels and (parcels[-1].answer is None or not self._wire.is_open):
-            answer = None  # messages of a call keep their order
-        else:
-            commands = publisher.commands(message, exchange, routing_key)
+        answer = None
+        if self._goes_out((made,)):
+            commands = self._publisher.commands(message, exchange, routing_key)
             if not commands:
                 return
             answer = self._wire.ask(b"".join(commands), len(commands))
-        parcels.append(Parcel(*made, self._undeclared, retry, retry_policy, answer))
+        self.parcels.append(Parcel((made,), self._undeclared, retry, retry_policy, answer))
+
+    def _goes_out(self, messages: Sequence[Prepared]) -> bool:
+        """Return whether messages can be sent as they are."""
+        knows_route, parcels = self._publisher.knows_route, self.parcels
+        if self._undeclared:
+            return False
+        if parcels and (parcels[-1].answer is None or not self._wire.is_open):
+            return False  # those of a call keep their order
+        return all(knows_route(exchange, routing_key) for _, exchange, routing_key in messages)
+
+    @contextmanager
+    def batch_tasks(
+        self,
+        *,
+        retry: bool = True,
+        retry_policy: Mapping[str, Any] | None = None,
+        once: int | None = None,
+        scope: str = "",
+    ) -> Iterator[Producer]:
+        """Collect the task messages published inside, and send them in one go at the end.
+
+        Parameters are those of `Producer.batch_tasks`, but for ``once``, which must be None.
+        """
+        assert once is None
+        if self._batch is not None:
+            yield self
+            return
+        batch: list[Prepared] = []
+        self._batch, self.stencils_for, self._undeclared = batch, self._channel, ()
+        try:
+            yield self
+        finally:
+            self._batch = self.stencils_for = None
+        if not batch:
+            return
+        answer = None
+        if self._goes_out(batch):
+            commands = self._publisher.commands_of_many(batch)
+            if not commands:
+                return
+            answer = self._wire.ask(b"".join(commands), len(commands))
+        self.parcels.append(Parcel(batch, self._undeclared, retry, retry_policy, answer))
 
 
 class LoopPublisher:
@@ -123,10 +168,10 @@ class LoopPublisher:
         #: Whether the broker's transport, and the loop, can do it; not known at first.
         self._suits = False
 
-    def takes(self, task: Any, options: Mapping[str, Any]) -> bool:
+    def takes(self, tasks: Sequence[Any], options: Mapping[str, Any]) -> bool:
         """Return whether a call runs no code that may block: the broker's client, or a user's.
 
-        - task: the task; None for one that is known by name only.
+        - tasks: the tasks that are called; None for one that is known by name only.
         - options: of the call.
         """
         app, amqp, conf = self._app, self._app.amqp, self._app.conf
@@ -144,24 +189,20 @@ class LoopPublisher:
             and "send_task" not in app.__dict__
             and (not routes or all(type(route) is MapRoute for route in routes))
             and type(app.backend).on_task_call is BackendCore.on_task_call
-            and (
-                task is None
-                or (
-                    type(task).apply_async is TaskCalls.apply_async
-                    and "apply_async" not in task.__dict__
-                )
-            )
+            and all(map(_is_called_as_usual, tasks))
         )
 
-    async def call(self, task: Any, send: Callable[..., Any], /, *args: Any, **options: Any) -> Any:
+    async def call(
+        self, tasks: Sequence[Any], send: Callable[..., Any], /, *args: Any, **options: Any
+    ) -> Any:
         """Make a call that publishes, such as `Task.apply_async`, and return what it returns.
 
-        - task: as for `takes`.
+        - tasks: as for `takes`.
         - send: the function, which takes a ``producer``; args, options: its arguments.
         """
         if self._calls < CALLS_BEFORE_CONNECTING:
             return await self._thread(self._call_first, send, args, options)
-        if not self.takes(task, options):
+        if not self.takes(tasks, options):
             return await call_in_thread(send, *args, **options)
         if self._in_thread or self._wire is None or not self._wire.check():
             return await self._thread(self._call_in_thread, send, args, options)
@@ -175,8 +216,8 @@ class LoopPublisher:
         result = send(*args, producer=producer, **options)
         for parcel in parcels:
             await self._delivered(parcel)
-        if parent is not None:
-            parent.add_trail(result)
+        if parent is not None and result is not None:
+            parent.add_trail(_first_of(result))
         return result
 
     def close(self) -> None:
@@ -256,9 +297,7 @@ class LoopPublisher:
             channel = producer._open()
             for entity in parcel.undeclared:
                 declare_once(entity, channel)
-            channel.basic_publish(
-                parcel.message, exchange=parcel.exchange, routing_key=parcel.routing_key
-            )
+            channel.basic_publish_many(parcel.messages)
 
         try:
             producer._ensured(send, retry=parcel.retry, retry_policy=parcel.retry_policy)
@@ -271,3 +310,16 @@ class LoopPublisher:
             self._connection = self._app.connection_for_write()
             self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
         return self._producer
+
+
+def _is_called_as_usual(task: Any) -> bool:
+    return task is None or (
+        type(task).apply_async is TaskCalls.apply_async and "apply_async" not in task.__dict__
+    )
+
+
+def _first_of(result: Any) -> Any:
+    """Return the handle on what was sent: of a chain that is its first step."""
+    while (before := getattr(result, "parent", None)) is not None:
+        result = before
+    return result

@@ -5,13 +5,13 @@ A chain is sent as its first task; the rest travels in that task's message, last
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from taskq.canvas.composing import fold
 from taskq.canvas.kinds import is_chord, register_type
 from taskq.canvas.planning import Place, plan, root_result
-from taskq.canvas.signature import Signature, maybe_signature
+from taskq.canvas.signature import Signature, maybe_signature, plain_calls
 from taskq.result import allow_join_result
 from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
@@ -136,6 +136,10 @@ class _chain(Signature):
             with allow_join_result():
                 return self.apply(args, kwargs, **options)
         return self.run(args, kwargs, app=app, **{**self["options"], **options})
+
+    def calls_to_send(self, options: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Return the steps when all of them are plain calls; see `Signature.calls_to_send`."""
+        return plain_calls(self._steps)
 
     def run(
         self,

@@ -5,13 +5,13 @@ Sent task by task, in one batch where the broker can take one.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from taskq._state import get_current_worker_task
 from taskq.canvas.kinds import TYPES, AnySignature, is_chain, is_group, register_type
-from taskq.canvas.signature import Signature, maybe_signature
+from taskq.canvas.signature import Signature, maybe_signature, plain_calls
 from taskq.utils.functional import is_list, maybe_list, regen
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
@@ -131,6 +131,11 @@ class group(Signature):  # noqa: N801 - the public name
         if add_to_parent:
             self.add_to_parent(result)
         return result
+
+    def calls_to_send(self, options: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Return the tasks when all are plain calls; see `Signature.calls_to_send`."""
+        followed = "chain" in options or "chain" in self["options"]
+        return None if followed else plain_calls(self.tasks)
 
     def send_frozen(
         self, args: Any = None, kwargs: Any = None, producer: Any = None, **options: Any

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from taskq._state import get_current_app
@@ -19,10 +19,21 @@ from taskq.utils.inthread import call_in_thread
 from taskq.utils.objects import getitem_property
 from taskq.utils.uuids import uuid
 
-__all__ = ("Signature", "maybe_signature", "maybe_subtask", "plain", "signature", "subtask")
+__all__ = (
+    "Signature",
+    "maybe_signature",
+    "maybe_subtask",
+    "plain",
+    "plain_calls",
+    "signature",
+    "subtask",
+)
 
 #: Options that are signatures, or lists of them, which travel in the message.
 EMBEDDED = frozenset(("chain", "chord", "link", "link_error"))
+
+#: Messages that are made on an event loop, at most: each takes some 50 microseconds.
+MOST_ON_LOOP = 50
 
 #: The keys of a signature, and what they are in a dict that lacks them.
 DEFAULTS: dict[str, Any] = {
@@ -139,13 +150,24 @@ class Signature(Copied, Linked):
 
     async def aapply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Send the task as `apply_async` does, without blocking the event loop."""
-        if type(self).apply_async is not Signature.apply_async:
-            # A workflow: the messages of many tasks take their time, and stores are asked, too.
+        calls = self.calls_to_send(options)
+        if calls is None or len(calls) > MOST_ON_LOOP:
+            # The messages of many tasks take their time, and stores are asked, too.
             return await call_in_thread(self.apply_async, args, kwargs, **options)
         publisher = await self.app._loop_publisher()
-        task = self._type or self.app.tasks.get(self["task"])
-        args, kwargs, options = self._as_call(args, kwargs, options)
-        return await publisher.call(task, self._apply_async, args, kwargs, **options)
+        tasks = [each._type or self.app.tasks.get(each["task"]) for each in calls]
+        send = self.apply_async
+        if calls[0] is self:
+            args, kwargs, options = self._as_call(args, kwargs, options)
+            send = self._apply_async
+        return await publisher.call(tasks, send, args, kwargs, **options)
+
+    def calls_to_send(self, options: Mapping[str, Any]) -> Sequence[Any] | None:
+        """Return the calls that sending it comes to, when it asks no store; else None.
+
+        - options: to send it with.
+        """
+        return (self,) if type(self).apply_async is Signature.apply_async else None
 
     def apply(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
         """Run the task here and now, with further arguments. Returns an `EagerResult`."""
@@ -356,3 +378,15 @@ class Signature(Copied, Linked):
     def members(self) -> Iterator[Any]:
         """Return the signatures this one is made of; none for a single call."""
         return iter(())
+
+
+def plain_calls(members: Any) -> Sequence[Any] | None:
+    """Return the members of a workflow if all of them are signatures of single calls, else None."""
+    if not isinstance(members, (list, tuple)) or not members:
+        return None
+    for each in members:
+        if not isinstance(each, Signature):
+            return None
+        if type(each).apply_async is not Signature.apply_async:
+            return None
+    return members

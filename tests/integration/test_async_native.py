@@ -232,6 +232,65 @@ def test_names_and_signatures_go_the_same_way(app: TaskQ, server: Server) -> Non
         assert json.loads(client.lindex("celery", 0))["headers"]["argsrepr"] == "(2, 1)"
 
 
+def workflows(app: TaskQ) -> list[Any]:
+    add = app.tasks["add"]
+    return [
+        chain(add.s(1, 2), add.s(3), add.s(4)),
+        group(add.s(n, n) for n in range(20)),
+        group([add.s(1, 1).set(priority=3), add.s(2, 2).set(queue="other"), add.s(3, 3)]),
+    ]
+
+
+def test_the_loop_publishes_workflows_of_plain_calls(app: TaskQ, server: Server) -> None:
+    async def send() -> list[Any]:
+        await warm_up(app)
+        await until(lambda: not named_threads("taskq-client"))
+        sent = [await each.aapply_async() for each in workflows(app)]
+        assert named_threads("taskq-client") == {"taskq-client"}  # declared a queue
+        await until(lambda: not named_threads("taskq-client"))
+        sent = [await each.aapply_async() for each in workflows(app)]
+        assert not named_threads("taskq-client")
+        return sent
+
+    def stored() -> dict[str, list[str]]:
+        with server.client() as client:
+            lists = [key for key in client.scan_iter() if client.type(key) == b"list"]
+            found = {key.decode(): client.lrange(key, 0, -1) for key in lists}
+            client.delete(*lists)
+        return {
+            key: [json.loads(each)["headers"]["argsrepr"] for each in entries]
+            for key, entries in found.items()
+        }
+
+    sent = asyncio.run(send())
+    by_loop = stored()
+    for _ in range(2):
+        blocking = [each.apply_async() for each in workflows(app)]
+    assert [type(each) for each in sent] == [type(each) for each in blocking]
+    assert sent[0].parent.parent.parent is None
+    assert [len(each.results) for each in sent[1:]] == [20, 3]
+    by_thread = stored()
+    assert by_loop.pop("celery")[: -WARM_UP or None] == by_thread.pop("celery")
+    assert by_loop == by_thread
+    assert len(by_loop) == 2  # another priority, another queue
+
+
+def test_a_group_is_published_again_when_the_connection_breaks(app: TaskQ, server: Server) -> None:
+    add = app.tasks["add"]
+
+    async def send() -> None:
+        await warm_up(app)
+        with server.client() as client:
+            client.client_kill_filter(_type="normal", skipme=True)
+        assert len(await group(add.s(n, n) for n in range(20)).aapply_async()) == 20
+        server.stop()
+        with pytest.raises(OperationalError):
+            await group(add.s(n, n) for n in range(20)).aapply_async()
+
+    app.conf.task_publish_retry_policy = {"max_retries": 1, "interval_start": 0}
+    asyncio.run(send())
+
+
 # -- looking
 
 

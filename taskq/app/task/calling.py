@@ -95,7 +95,9 @@ class TaskCalls(EagerCalls[P, R], Generic[P, R]):
     ) -> AsyncResult[R]:
         """Send the task as `apply_async` does, without blocking the event loop."""
         publisher = await self._get_app()._loop_publisher()
-        sent: AsyncResult[R] = await publisher.call(self, self.apply_async, args, kwargs, **options)
+        sent: AsyncResult[R] = await publisher.call(
+            (self,), self.apply_async, args, kwargs, **options
+        )
         return sent
 
     def apply_async(

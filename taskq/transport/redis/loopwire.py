@@ -137,8 +137,10 @@ class LoopWire:
     def ask(self, commands: bytes, count: int) -> asyncio.Future[list[Any]]:
         """Have packed commands written; return what becomes the list of their replies.
 
-        What becomes of it raises the first error among them; ConnectionError or TimeoutError when
-        the connection breaks. Raises ConnectionError when it is not open.
+        What becomes of it raises the first error among them, or in the reply to an EXEC at the
+        end; ConnectionError or TimeoutError when the connection breaks.
+
+        Raises ConnectionError when it is not open.
         """
         future: asyncio.Future[list[Any]] = asyncio.get_running_loop().create_future()
 
@@ -149,7 +151,7 @@ class LoopWire:
                 assert error is not None
                 future.set_exception(error)
                 return
-            for reply in replies:
+            for reply in (*replies, *replies[-1]) if type(replies[-1]) is list else replies:
                 if isinstance(reply, ErrorReply):
                     future.set_exception(self._wire.error(reply))
                     return

@@ -74,6 +74,12 @@ class Publisher:
 
     def publish_many(self, messages: Iterable[Sendable]) -> None:
         """Publish messages in one round trip and one transaction: all or, on an error, none."""
+        commands = self.commands_of_many(messages)
+        if commands:
+            self.execute(commands)
+
+    def commands_of_many(self, messages: Iterable[Sendable]) -> list[bytes]:
+        """Return the packed commands of one transaction that publishes messages; none for none."""
         pushes: dict[bytes, list[bytes]] = {}
         others: list[bytes] = []
         # Finished envelopes of one stencil go to the same lists.
@@ -101,10 +107,7 @@ class Publisher:
         ]
         # An expiry is set on a list that exists: behind the push.
         commands += dict.fromkeys(others) if pushes else others
-        if len(commands) > 1:
-            commands = [_MULTI, *commands, _EXEC]
-        if commands:
-            self.execute(commands)
+        return [_MULTI, *commands, _EXEC] if len(commands) > 1 else commands
 
     def _lists_of(
         self,
