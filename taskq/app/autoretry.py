@@ -5,8 +5,10 @@ Called once per task, when it is registered.
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from functools import wraps
 from inspect import iscoroutinefunction
+from types import CoroutineType
 from typing import Any, NoReturn
 
 from taskq.exceptions import Ignore, Retry
@@ -41,16 +43,21 @@ def add_autoretry_behaviour(task: Any, **options: Any) -> None:
     @wraps(task.run)
     def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            return task._orig_run(*args, **kwargs)
+            returned = task._orig_run(*args, **kwargs)
         except dont_retry:
             raise
         except autoretry_for as exc:
             retry(exc)
+        # A decorator that is no coroutine function may hide one.
+        return finished(returned) if returned.__class__ is CoroutineType else returned
 
     @wraps(task.run)
     async def run_coroutine(*args: Any, **kwargs: Any) -> Any:
+        return await finished(task._orig_run(*args, **kwargs))
+
+    async def finished(coroutine: Awaitable[Any]) -> Any:
         try:
-            return await task._orig_run(*args, **kwargs)
+            return await coroutine
         except dont_retry:
             raise
         except autoretry_for as exc:

@@ -14,7 +14,7 @@ from taskq.exceptions import SoftTimeLimitExceeded, TaskRevokedError, TimeLimitE
 from tests.integration.project import Project, Worker, wait_until
 
 CODE = """
-import asyncio, threading
+import asyncio, functools, threading
 from taskq import Task, current_task, signals
 from taskq.exceptions import Ignore, Reject, SoftTimeLimitExceeded
 
@@ -184,6 +184,27 @@ async def postrun(sender=None, task_id=None, state=None, **kwargs):
     print(f"NOTED async postrun {state} {task_id}")
 
 
+def unaware(fun):
+    @functools.wraps(fun)
+    def call(*args, **kwargs):
+        return fun(*args, **kwargs)
+
+    return call
+
+
+@app.task(name="wrapped", bind=True, autoretry_for=(KeyError,), retry_kwargs={"countdown": 0},
+          soft_time_limit=0.5)
+@unaware
+async def wrapped(self):
+    await asyncio.sleep(0)
+    if self.request.retries < 1:
+        raise KeyError("once")
+    try:
+        await asyncio.sleep(30)
+    except SoftTimeLimitExceeded:
+        return [self.request.retries, current_task.name]
+
+
 class Around(Task):
     def __call__(self, *args, **kwargs):
         print(f"AROUND {self.request.id}")
@@ -350,6 +371,10 @@ def test_a_call_method_of_its_own(at: Setting) -> None:
     result = at.proj.around.delay(4)
     assert result.get(timeout=20) == 5
     at.worker.wait_for_log(f"AROUND {result.id}")
+
+
+def test_behind_a_decorator_that_knows_no_coroutines(at: Setting) -> None:
+    assert at.proj.wrapped.delay().get(timeout=20) == [1, "wrapped"]
 
 
 def test_workflows_of_both_kinds(at: Setting) -> None:

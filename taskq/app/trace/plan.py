@@ -96,7 +96,7 @@ class Plan:
         # A task with a __call__ of its own is called through it, others go straight to run.
         self.has_custom_call = task_has_custom(task, "__call__")
         fun: Callable[..., Any] = task if self.has_custom_call else task.run
-        self.fun = _coroutine_body(task, fun) if self.blocking and task.is_coroutine else fun
+        self.fun = coroutine_body(task, fun) if self.blocking and task.is_coroutine else fun
         self.track_started = task.track_started and not eager
         self.loader_init = _unless_default(loader, "on_task_init")
         self.loader_cleanup = _unless_default(loader, "on_process_cleanup")
@@ -257,7 +257,8 @@ def task_has_custom(task: Any, attr: str) -> bool:
     )
 
 
-def _coroutine_body(task: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
+def coroutine_body(task: Any, fun: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what runs the coroutine that a function makes, to its end."""
     # Imported by the first coroutine task: it brings asyncio along.
     from taskq.app.trace.body import CoroutineBody
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping
+from types import CoroutineType
 from typing import Any
 
 from kombu.exceptions import EncodeError
@@ -26,7 +27,7 @@ from taskq.app.trace.failures import (
     signal_internal_error,
 )
 from taskq.app.trace.outcome import IGNORE_STATES, trace_ok_t
-from taskq.app.trace.plan import Plan
+from taskq.app.trace.plan import Plan, coroutine_body
 from taskq.app.trace.usercode import user_code
 from taskq.exceptions import Ignore, InvalidTaskError
 from taskq.utils.saferepr import saferepr
@@ -109,6 +110,9 @@ class Tracer(Plan):
                 user_code.running = True
                 try:
                     retval = self.fun(*args, **kwargs)
+                    if retval.__class__ is CoroutineType:
+                        # A decorator that is no coroutine function hides one.
+                        retval = coroutine_body(task, lambda made=retval: made)()
                 finally:
                     user_code.running = False
             except Exception as exc:

@@ -78,6 +78,8 @@ class TaskPool(Pumped, BasePool):
         initargs: tuple[Any, ...] = self.options.get("initargs") or ()
         app = self.app if self.app is not None else (initargs[0] if initargs else None)
         trace.setup_worker_optimizations(app, initargs[1] if len(initargs) > 1 else None)
+        # Those that plain functions return, as decorators do.
+        trace.limit_coroutines(self.options.get("soft_timeout"), self.options.get("timeout"))
         self._thread = LoopThread("asyncio-tasks")
         self._runner = Runner(
             self._thread,
