@@ -88,22 +88,21 @@ class LoopProducer(Producer):
         self._undeclared = ()
         send()
         message, exchange, routing_key = made = self._made
-        answer = None
-        if self._goes_out((made,)):
-            commands = self._publisher.commands(message, exchange, routing_key)
+        publisher, answer = self._publisher, None
+        if self._can_send() and publisher.knows_route(exchange, routing_key):
+            commands = publisher.commands(message, exchange, routing_key)
             if not commands:
                 return
             answer = self._wire.ask(b"".join(commands), len(commands))
         self.parcels.append(Parcel((made,), self._undeclared, retry, retry_policy, answer))
 
-    def _goes_out(self, messages: Sequence[Prepared]) -> bool:
-        """Return whether messages can be sent as they are."""
-        knows_route, parcels = self._publisher.knows_route, self.parcels
-        if self._undeclared:
-            return False
-        if parcels and (parcels[-1].answer is None or not self._wire.is_open):
-            return False  # those of a call keep their order
-        return all(knows_route(exchange, routing_key) for _, exchange, routing_key in messages)
+    def _can_send(self) -> bool:
+        """Return whether messages can be sent, if the ways that they go are known."""
+        parcels = self.parcels
+        return not self._undeclared and (
+            # Those of a call keep their order.
+            not parcels or (parcels[-1].answer is not None and self._wire.is_open)
+        )
 
     @contextmanager
     def batch_tasks(
@@ -130,9 +129,10 @@ class LoopProducer(Producer):
             self._batch = self.stencils_for = None
         if not batch:
             return
-        answer = None
-        if self._goes_out(batch):
-            commands = self._publisher.commands_of_many(batch)
+        publisher, answer = self._publisher, None
+        ways = {(exchange, routing_key) for _, exchange, routing_key in batch}
+        if self._can_send() and all(publisher.knows_route(*way) for way in ways):
+            commands = publisher.commands_of_many(batch)
             if not commands:
                 return
             answer = self._wire.ask(b"".join(commands), len(commands))
@@ -174,6 +174,12 @@ class LoopPublisher:
         - tasks: the tasks that are called; None for one that is known by name only.
         - options: of the call.
         """
+        for task in tasks:
+            if task is not None and (
+                type(task).apply_async is not TaskCalls.apply_async
+                or "apply_async" in task.__dict__
+            ):
+                return False
         app, amqp, conf = self._app, self._app.amqp, self._app.conf
         routes = amqp.router.routes
         return (
@@ -189,7 +195,6 @@ class LoopPublisher:
             and "send_task" not in app.__dict__
             and (not routes or all(type(route) is MapRoute for route in routes))
             and type(app.backend).on_task_call is BackendCore.on_task_call
-            and all(map(_is_called_as_usual, tasks))
         )
 
     async def call(
@@ -310,12 +315,6 @@ class LoopPublisher:
             self._connection = self._app.connection_for_write()
             self._producer = self._app.amqp.Producer(self._connection, auto_declare=False)
         return self._producer
-
-
-def _is_called_as_usual(task: Any) -> bool:
-    return task is None or (
-        type(task).apply_async is TaskCalls.apply_async and "apply_async" not in task.__dict__
-    )
 
 
 def _first_of(result: Any) -> Any:
