@@ -40,6 +40,19 @@ async def asking(self, x):
     await self.aupdate_state("ASKING", {"x": x})
     result = await add.adelay(x, 1)
     return await result.aget(timeout=20)
+
+
+@app.task(name="sending", bind=True)
+async def sending(self):
+    from taskq import chain, group
+
+    # By then the loop publishes, where it can.
+    for _ in range(10):
+        await add.aapply_async((0, 0), add_to_parent=False)
+    chained = await chain(add.s(1, 1), add.s(2)).aapply_async()
+    several = await group(add.s(1, 1), add.s(2, 2)).aapply_async()
+    single = await add.s(1, 1).aapply_async()
+    return [chained.parent.id, several.id, single.id]
 """
 
 
@@ -142,6 +155,16 @@ def test_a_task_awaits_another_on_the_same_loop(proj: Any) -> None:
         return await (await proj.asking.adelay(41)).aget(timeout=30)
 
     assert asyncio.run(client()) == 42
+
+
+def test_what_a_task_sends_are_its_children(proj: Any) -> None:
+    async def client() -> tuple[Any, list[str]]:
+        result = await proj.sending.adelay()
+        sent = await result.aget(timeout=30)
+        return sent, [each.id for each in result.children]
+
+    sent, children = asyncio.run(client())
+    assert children == sent
 
 
 def test_cancelled_waiting_leaves_nothing_behind(proj: Any) -> None:
