@@ -294,7 +294,6 @@ def _scale(brokers: Brokers) -> list[Measurement]:
                 growth("queues", "200 queues against 1"),
                 growth("tasks", "10,000 registered tasks, 500 of them called, against 7"),
             ),
-            TASKQ,
             rounds=3,
         ),
     ]

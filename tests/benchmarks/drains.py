@@ -44,7 +44,7 @@ def add_call(side: Side, *options: str, count: int | None = None) -> Figures:
 
 
 def cost(
-    side: Side, *options: str, children: int = 2, number: int = 1, count: int = 8_000, **fill: int
+    side: Side, *options: str, count: int, children: int = 2, number: int = 1, **fill: int
 ) -> float:
     """Return the processor microseconds per task of workers that are up when tasks come."""
     with side.workers(*options, "-c", str(children), number=number) as group:
@@ -56,20 +56,27 @@ def cost(
         return (group_cpu(group) - before) / count * 1e6
 
 
+#: Messages that show what a task costs on a large installation.
+SCALE_COUNTS = {"taskq": 8_000, "celery": 2_000}
+
+
 def scale(make: Callable[[], Side]) -> Figures:
     """Return how much more a task costs on large installations than on a small one.
 
-    - make: makes a side with empty queues.
+    - make: makes a side with empty queues. Of Celery it is only measured how that many processes
+      get along on this machine.
     """
     side = make()
-    before = cost(side)
-    queues, tasks = 200, 10_000
-    names = ",".join([side.queue, *(f"{side.queue}-{number}" for number in range(queues))])
-    large = {
-        "children": cost(make(), children=24),
-        "workers": cost(make(), children=2, number=8),
-        "queues": cost(make(), "-Q", names, queues=queues),
-        "tasks": cost(make().with_options(BENCH_TASKS=tasks), variants=500),
-    }
-    small = (before + cost(make())) / 2
+    count = SCALE_COUNTS[side.package]
+    before = cost(side, count=count)
+    large = {"workers": cost(make(), number=8, count=count)}
+    if side.package == "taskq":
+        queues, tasks = 200, 10_000
+        names = ",".join([side.queue, *(f"{side.queue}-{number}" for number in range(queues))])
+        large |= {
+            "children": cost(make(), children=24, count=count),
+            "queues": cost(make(), "-Q", names, queues=queues, count=count),
+            "tasks": cost(make().with_options(BENCH_TASKS=tasks), variants=500, count=count),
+        }
+    small = (before + cost(make(), count=count)) / 2
     return {what: each / small for what, each in large.items()}
