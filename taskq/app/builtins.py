@@ -9,13 +9,13 @@ import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from taskq import states
+from taskq import exceptions, states
 from taskq._state import connect_on_app_finalize, get_current_worker_task
 from taskq.canvas import chunks as canvas_chunks
 from taskq.canvas import group as canvas_group
 from taskq.canvas import maybe_signature
 from taskq.canvas.chord import PARTS
-from taskq.exceptions import ChordError, Ignore, MaxRetriesExceededError, WorkerLostError
+from taskq.exceptions import ChordError, Ignore, MaxRetriesExceededError
 from taskq.result import result_from_tuple
 from taskq.utils.coroutines import finished
 
@@ -125,7 +125,10 @@ def add_lost_part_task(app: Any) -> Any:
             # It ended, and its worker died before it had counted it, or while it sent the body.
             backend.on_chord_part_return(request, meta["status"], meta["result"])
             raise Ignore
-        raise WorkerLostError(f"The worker that ran {request.shadow}[{request.id}] has died")
+        # Of billiard, which is not loaded before somebody needs it.
+        raise exceptions.WorkerLostError(
+            f"The worker that ran {request.shadow}[{request.id}] has died"
+        )
 
     return lost_part
 

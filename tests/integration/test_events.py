@@ -179,6 +179,8 @@ def test_task_events_are_turned_on_and_off(make_project: Callable[..., Project])
     with receiving(proj.app) as events, project.worker("-c", "1"):
         quiet = proj.add.delay(1, 1)
         assert quiet.get(timeout=20) == 2
+        # The worker may hear of the end later than we.
+        wait_until(lambda: not any(proj.app.control.inspect().active().values()))
         replies = proj.app.control.enable_events(reply=True)
         assert [answer["ok"] for reply in replies for answer in reply.values()] == [
             "task events enabled"

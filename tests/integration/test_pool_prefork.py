@@ -320,7 +320,7 @@ def test_a_callable_that_raises(pool: TaskPool) -> None:
 
 
 def test_unpicklable_callables_are_refused_at_once(pool: TaskPool) -> None:
-    with pytest.raises(Exception, match="pickle"):
+    with pytest.raises(Exception, match=r"pickle|local object"):  # as Python 3.13 says
         pool.apply_async(lambda: None)
 
 
