@@ -109,7 +109,8 @@ class Wire:
 
         Returns whether the connection is a new one.
         """
-        self._settle()
+        if self._posted:
+            self._settle()
         idle = self.sock is not None and time.monotonic() - self.last_used > IDLE_CHECK
         if idle and readable(self.sock):
             # Nobody waits for a reply: what can be read is the end of the connection.
@@ -121,7 +122,8 @@ class Wire:
 
     def send(self, data: bytes) -> None:
         """Write commands. Raises ConnectionError or TimeoutError; the connection is closed then."""
-        self._settle()
+        if self._posted:
+            self._settle()
         sock = self.sock
         if sock is None:
             raise errors.lost(self.url)
