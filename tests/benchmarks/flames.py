@@ -61,7 +61,9 @@ def tidy(picture: Path, title: str) -> None:
     """Give a picture its title, and leave out where this machine keeps things."""
     text = picture.read_text()
     text = re.sub(r"py-spy record[^<]*", title, text)
-    text = re.sub(r"process \d+:&quot;.*?&quot;", "process", text)
+    # A process is called by its command, which may be cut off and have quotes of its own.
+    text = re.sub(r"<title>process[^<]*? \((?=[\d,]+ samples)", "<title>process (", text)
+    text = re.sub(r">process[^<]*</text>", ">process</text>", text)
     text = re.sub(r"/[^ <\"]*/(site-packages|python3\.\d+)/", "", text)
     picture.write_text(text)
 
