@@ -7,8 +7,7 @@ cases that `LoopPublisher.takes` tells apart, the call is made in the thread bes
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from taskq import signals
@@ -87,56 +86,62 @@ class LoopProducer(Producer):
             return
         self._undeclared = ()
         send()
-        message, exchange, routing_key = made = self._made
-        publisher, answer = self._publisher, None
-        if self._can_send() and publisher.knows_route(exchange, routing_key):
-            commands = publisher.commands(message, exchange, routing_key)
-            if not commands:
-                return
-            answer = self._wire.ask(b"".join(commands), len(commands))
-        self.parcels.append(Parcel((made,), self._undeclared, retry, retry_policy, answer))
-
-    def _can_send(self) -> bool:
-        """Return whether messages can be sent, if the ways that they go are known."""
-        parcels = self.parcels
-        return not self._undeclared and (
-            # Those of a call keep their order.
-            not parcels or (parcels[-1].answer is not None and self._wire.is_open)
+        made = self._made
+        self._send_parcel(
+            (made,), lambda: self._publisher.commands(*made), retry=retry, retry_policy=retry_policy
         )
 
-    @contextmanager
-    def batch_tasks(
-        self,
-        *,
-        retry: bool = True,
-        retry_policy: Mapping[str, Any] | None = None,
-        once: int | None = None,
-        scope: str = "",
-    ) -> Iterator[Producer]:
-        """Collect the task messages published inside, and send them in one go at the end.
+    def _begin_batch(self, **policy: Any) -> None:
+        self._undeclared = ()
 
-        Parameters are those of `Producer.batch_tasks`, but for ``once``, which must be None.
-        """
+    def _send_batch(
+        self,
+        batch: list[Prepared],
+        *,
+        retry: bool,
+        retry_policy: Mapping[str, Any] | None,
+        once: int | None,
+        scope: str,
+    ) -> None:
         assert once is None
-        if self._batch is not None:
-            yield self
-            return
-        batch: list[Prepared] = []
-        self._batch, self.stencils_for, self._undeclared = batch, self._channel, ()
-        try:
-            yield self
-        finally:
-            self._batch = self.stencils_for = None
-        if not batch:
-            return
-        publisher, answer = self._publisher, None
-        ways = {(exchange, routing_key) for _, exchange, routing_key in batch}
-        if self._can_send() and all(publisher.knows_route(*way) for way in ways):
-            commands = publisher.commands_of_many(batch)
+        self._send_parcel(
+            batch,
+            lambda: self._publisher.commands_of_many(batch),
+            retry=retry,
+            retry_policy=retry_policy,
+        )
+
+    def _send_parcel(
+        self,
+        messages: Sequence[Prepared],
+        pack: Callable[[], list[bytes]],
+        *,
+        retry: bool,
+        retry_policy: Mapping[str, Any] | None,
+    ) -> None:
+        """Send messages if the loop can, and remember them for whoever made the call.
+
+        - pack: returns the packed commands that publish them; none if no queue is bound.
+        """
+        answer = None
+        if self._can_send(messages):
+            commands = pack()
             if not commands:
                 return
             answer = self._wire.ask(b"".join(commands), len(commands))
-        self.parcels.append(Parcel(batch, self._undeclared, retry, retry_policy, answer))
+        self.parcels.append(Parcel(messages, self._undeclared, retry, retry_policy, answer))
+
+    def _can_send(self, messages: Sequence[Prepared]) -> bool:
+        """Return whether the loop can send messages without asking the broker anything."""
+        parcels = self.parcels
+        # Those of a call keep their order.
+        if self._undeclared or (parcels and (parcels[-1].answer is None or not self._wire.is_open)):
+            return False
+        knows = self._publisher.knows_route
+        if len(messages) == 1:
+            return bool(knows(*messages[0][1:]))
+        ways = {(exchange, routing_key) for _, exchange, routing_key in messages}
+        return all(knows(*way) for way in ways)
 
 
 class LoopPublisher:

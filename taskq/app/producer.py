@@ -192,7 +192,7 @@ class Producer(_KombuProducer):
         if self._batch is not None or self._drafts is not None:
             yield self
             return
-        self._ensured(self._open, retry=retry, retry_policy=retry_policy)
+        self._begin_batch(retry=retry, retry_policy=retry_policy)
         batch: list[Prepared] = []
         self._batch = batch
         if once is None and hasattr(self.channel, "stencil"):
@@ -201,8 +201,22 @@ class Producer(_KombuProducer):
             yield self
         finally:
             self._batch = self.stencils_for = None
-        if not batch:
-            return
+        if batch:
+            self._send_batch(batch, retry=retry, retry_policy=retry_policy, once=once, scope=scope)
+
+    def _begin_batch(self, *, retry: bool, retry_policy: Mapping[str, Any] | None) -> None:
+        self._ensured(self._open, retry=retry, retry_policy=retry_policy)
+
+    def _send_batch(
+        self,
+        batch: list[Prepared],
+        *,
+        retry: bool,
+        retry_policy: Mapping[str, Any] | None,
+        once: int | None,
+        scope: str,
+    ) -> None:
+        """Send what was collected; parameters are those of `batch_tasks`."""
         if once is not None and hasattr(self.channel, "basic_publish_once"):
             sends = [lambda: self.channel.basic_publish_once(batch, once, scope)]
         elif hasattr(self.channel, "basic_publish_many"):
