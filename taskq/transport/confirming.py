@@ -6,12 +6,14 @@ is known (`confirm_publish`); of a group of thousands nobody could say how many 
 
 from __future__ import annotations
 
-from typing import Any
+import itertools
+from typing import Any, TypeVar
 
 from amqp import RecoverableConnectionError, spec
+from amqp.exceptions import ConnectionError as BrokenConnection
 from amqp.exceptions import MessageNacked
 
-__all__ = ("ConfirmedBatches",)
+__all__ = ("ConfirmedBatches", "take_settled")
 
 #: Seconds without a word of the broker after which the connection counts as broken.
 PATIENCE = 30.0
@@ -20,6 +22,19 @@ LISTEN_EVERY = 200
 
 #: A message as ``Channel.prepare_message`` returns it, its exchange and its routing key.
 Prepared = tuple[Any, str, str]
+T = TypeVar("T")
+
+
+def take_settled(unconfirmed: dict[int, T], tag: int, *, multiple: bool) -> list[T]:
+    """Remove and return what the broker speaks of in a confirmation or a refusal.
+
+    - unconfirmed: by number of the message on its channel, in that order.
+    - tag, multiple: of the broker's word: about one message, or about all up to it.
+    """
+    if not multiple:
+        return [unconfirmed.pop(tag)] if tag in unconfirmed else []
+    numbers = itertools.takewhile(lambda number: number <= tag, list(unconfirmed))
+    return [unconfirmed.pop(number) for number in numbers]
 
 
 class ConfirmedBatches:
@@ -56,10 +71,12 @@ class ConfirmedBatches:
                         self._listen(0)
             while self._unconfirmed:
                 self._listen(PATIENCE)
-        except BaseException:
-            # Numbers are off if a message could not be encoded. Confirmations that are still to
-            # come are of nobody's interest.
-            self._channel = None
+        except BaseException as exc:
+            # Confirmations that are still to come are of nobody's interest; numbers are off when a
+            # message could not be encoded, and a channel with an error was opened anew by py-amqp.
+            channel, self._channel = self._channel, None
+            if isinstance(exc, Exception) and not isinstance(exc, (OSError, BrokenConnection)):
+                channel.close()
             raise
         finally:
             messages[:] = [*self._refused, *self._unconfirmed.values(), *waiting[written:]]
@@ -93,17 +110,7 @@ class ConfirmedBatches:
                 ) from None
 
     def _on_ack(self, tag: int, multiple: bool) -> None:
-        self._taken(tag, multiple)
+        take_settled(self._unconfirmed, tag, multiple=multiple)
 
     def _on_nack(self, tag: int, multiple: bool) -> None:
-        self._refused += self._taken(tag, multiple)
-
-    def _taken(self, tag: int, multiple: bool) -> list[Prepared]:
-        if not multiple:
-            return [self._unconfirmed.pop(tag)] if tag in self._unconfirmed else []
-        taken = []
-        for number in list(self._unconfirmed):
-            if number > tag:
-                break
-            taken.append(self._unconfirmed.pop(number))
-        return taken
+        self._refused += take_settled(self._unconfirmed, tag, multiple=multiple)

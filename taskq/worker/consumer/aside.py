@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from taskq.transport.confirming import take_settled
 from taskq.utils.log import get_logger
 
 __all__ = ("WaitingRoom", "waiting_queue")
@@ -192,13 +193,13 @@ class WaitingRoom:
     # -- what the broker says
 
     def _on_confirmed(self, tag: int, multiple: bool) -> None:
-        for copy in self._taken(tag, multiple):
+        for copy in take_settled(self._unconfirmed, tag, multiple=multiple):
             copy.message.ack_log_error(logger, self._connection.connection_errors)
             self._settled.append(copy.settled)
         self._tell_settled()
 
     def _on_refused(self, tag: int, multiple: bool) -> None:
-        for copy in self._taken(tag, multiple):
+        for copy in take_settled(self._unconfirmed, tag, multiple=multiple):
             self._give_back(copy)
         self._tell_settled()
 
@@ -223,10 +224,6 @@ class WaitingRoom:
         settled, self._settled = self._settled, []
         for call in settled:
             call()
-
-    def _taken(self, tag: int, multiple: bool) -> list[_Copy]:
-        tags = [each for each in self._unconfirmed if each <= tag] if multiple else [tag]
-        return [self._unconfirmed.pop(each) for each in tags if each in self._unconfirmed]
 
     def _give_back(self, copy: _Copy) -> None:
         copy.message.reject_log_error(logger, self._connection.connection_errors, requeue=True)
