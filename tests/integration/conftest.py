@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Queue
 
 from taskq.transport import Connection
 from tests import services
@@ -30,6 +31,16 @@ def urls(request: pytest.FixtureRequest) -> Urls:
     """Each broker in turn, with the backend that goes with it."""
     url = request.getfixturevalue(f"{request.param}_url")
     return Urls(request.param, url, "rpc://" if request.param == "amqp" else url)
+
+
+@pytest.fixture
+def queue(amqp_url: str, unique: str) -> Iterator[Queue]:
+    """A queue on RabbitMQ, which is empty and not bound to a channel."""
+    queue = Queue(unique, durable=False)
+    with Connection(amqp_url) as connection:
+        queue(connection.default_channel).declare()
+        yield queue
+        queue(connection.default_channel).delete()
 
 
 @pytest.fixture

@@ -17,15 +17,6 @@ from tests.chaos.proxy import Proxy
 
 
 @pytest.fixture
-def queue(amqp_url, unique):
-    queue = Queue(unique, durable=False)
-    with Connection(amqp_url) as connection:
-        queue(connection.default_channel).declare()
-        yield queue
-        queue(connection.default_channel).delete()
-
-
-@pytest.fixture
 def proxy(amqp_url):
     """The network between us and the broker, and the broker's URL through it."""
     at = urlsplit(amqp_url)

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from amqp import Message as AmqpMessage
-from kombu import Consumer, Queue
+from kombu import Consumer
 from kombu.asynchronous import Hub
 
 from taskq.transport import Connection
@@ -19,13 +19,13 @@ from tests.chaos.proxy import Proxy
 PATIENCE = 30.0
 
 
-@pytest.fixture
-def queue(amqp_url, unique):
-    queue = Queue(unique, durable=False)
-    with Connection(amqp_url) as connection:
-        queue(connection.default_channel).declare()
-        yield queue
-        queue(connection.default_channel).delete()
+def turn_until(hub, arrived, count):
+    """Turn a hub until so many are in a list; return its loop, to turn it further or close it."""
+    loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
+    while len(arrived) < count:
+        assert time.monotonic() < deadline, f"{len(arrived)} of {count} arrived"
+        next(loop)
+    return loop
 
 
 def publish(url, queue, count, size=10):
@@ -53,10 +53,7 @@ def receive(url, queue, count, *, prefetch=0, on_message=None):
         reads, recv = [], transport._quick_recv
         transport._quick_recv = lambda size: reads.append(size) or recv(size)
         with Consumer(channel, [queue(channel)], callbacks=[take], accept=["json"]):
-            loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
-            while len(numbers) < count:
-                assert time.monotonic() < deadline, f"{len(numbers)} of {count} arrived"
-                next(loop)
+            loop = turn_until(hub, numbers, count)
             loop.close()
             hub.close()
     return numbers, len(reads)
@@ -97,10 +94,7 @@ def test_acknowledgements_of_a_turn_are_one_write(amqp_url, queue):
         writes, write = [], transport._write
         with Consumer(channel, [queue(channel)], on_message=messages.append):
             transport._write = lambda data: writes.append(len(data)) or write(data)
-            loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
-            while len(messages) < 300:
-                assert time.monotonic() < deadline
-                next(loop)
+            loop = turn_until(hub, messages, 300)
             for message in messages[:200]:
                 message.ack()
             assert writes == []
@@ -129,10 +123,7 @@ def test_one_frame_acknowledges_many_and_none_that_is_open(amqp_url, queue):
         connection.register_with_event_loop(hub)
         first = queue(channel).get()
         with Consumer(channel, [queue(channel)], on_message=messages.append):
-            loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
-            while len(messages) < 9:
-                assert time.monotonic() < deadline
-                next(loop)
+            loop = turn_until(hub, messages, 9)
             for message in messages[:4]:
                 message.ack()
             channel.write_acks()
@@ -174,10 +165,7 @@ def take_all(url, queue, count, consume):
     with Connection(url) as connection:
         connection.register_with_event_loop(hub)
         taken = consume(queue(connection.default_channel))
-        loop, deadline = hub.create_loop(), time.monotonic() + PATIENCE
-        while len(taken) < count:
-            assert time.monotonic() < deadline, f"{len(taken)} of {count} arrived"
-            next(loop)
+        loop = turn_until(hub, taken, count)
         loop.close()
         hub.close()
     return taken
