@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pytest
-from redis import Redis
 from sqlalchemy.engine import make_url
 
 from tests.chaos.fleet import Fleet, new_seed
 from tests.chaos.proxy import Proxy
-from tests.integration.project import wait_until
+from tests.integration.project import left_in_broker, wait_until
 
 CODE = """
 import signal
@@ -146,16 +145,6 @@ def settings(*, native: bool = False, deduplicate: bool = False) -> dict:
 def notes(project) -> Counter[str]:
     path = project.directory / "ledger"
     return Counter(path.read_text().splitlines() if path.exists() else [])
-
-
-def left_in_broker(project) -> int:
-    """How many messages wait or are held, in a broker of this test only."""
-    if project.broker.startswith("redis"):
-        with Redis.from_url(project.broker) as client:
-            return client.llen(project.queue) + client.hlen("unacked")
-    with closing(sqlite3.connect(urlsplit(project.broker).path[1:])) as connection:
-        query = "SELECT count(*) FROM message WHERE queue = ?"
-        return connection.execute(query, (project.queue,)).fetchone()[0]
 
 
 def send(proj, blow: str, *, fails: bool = False):

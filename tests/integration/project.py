@@ -9,14 +9,18 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+
+from redis import Redis
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
@@ -232,3 +236,16 @@ class Project:
         if self._app is not None:
             self._app.app.close()
             sys.modules.pop("proj", None)
+
+
+def left_in_broker(project: Project) -> int:
+    """Return how many messages wait in the project's queue or are held, on Redis or SQLite.
+
+    The broker must be this project's only.
+    """
+    if project.broker.startswith("redis"):
+        with Redis.from_url(project.broker) as client:
+            return int(client.llen(project.queue)) + int(client.hlen("unacked"))
+    with closing(sqlite3.connect(urlsplit(project.broker).path[1:])) as connection:
+        query = "SELECT count(*) FROM message WHERE queue = ?"
+        return int(connection.execute(query, (project.queue,)).fetchone()[0])

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3
-from contextlib import closing
-from urllib.parse import urlsplit
 
 import pytest
-from redis import Redis
 
 from taskq import chord, group
 from taskq.exceptions import ChordError
-from tests.integration.project import wait_until
+from tests.integration.project import left_in_broker, wait_until
 
 LEASE = 2.0
 
@@ -61,16 +57,6 @@ def project(request, make_project):
 def notes(project) -> list[str]:
     path = project.directory / "ledger"
     return path.read_text().splitlines() if path.exists() else []
-
-
-def left_in_broker(project) -> int:
-    """How many messages wait or are held."""
-    if project.broker.startswith("redis"):
-        with Redis.from_url(project.broker) as client:
-            return client.llen(project.queue) + client.hlen("unacked")
-    with closing(sqlite3.connect(urlsplit(project.broker).path[1:])) as connection:
-        query = "SELECT count(*) FROM message WHERE queue = ?"
-        return connection.execute(query, (project.queue,)).fetchone()[0]
 
 
 def kill(*pids: int) -> None:
