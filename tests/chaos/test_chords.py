@@ -56,14 +56,21 @@ def part(number, name="", blow="", fails=False):
 def early_part(number, **options):
     return part(number, **options)
 
-@app.task(acks_late=True)
-def body(numbers, name, blow):
-    note("body", name)
+def note_sent(task, *words):
+    # A worker may die of its next task before it acknowledged this one: then the same message comes
+    # again. One that was sent twice has not been delivered before.
+    again = task.request.delivery_info["redelivered"]
+    if first("-".join(words)) or not again:
+        note(*words)
+
+@app.task(acks_late=True, bind=True)
+def body(self, numbers, name, blow):
+    note_sent(self, "body", name)
     return sum(numbers)
 
-@app.task(acks_late=True)
-def errback(failed_id, name, blow):
-    note("errback", name)
+@app.task(acks_late=True, bind=True)
+def errback(self, failed_id, name, blow):
+    note_sent(self, "errback", name)
 
 def dying(send):
     def send_and_die(*args):
