@@ -17,6 +17,7 @@ from kombu.pidbox import Mailbox
 from kombu.utils.functional import maybe_list
 
 from taskq._state import get_current_app
+from taskq.app.unreachable import naming_in_errors
 from taskq.exceptions import DuplicateNodenameWarning, ImproperlyConfigured
 from taskq.utils.log import get_logger
 from taskq.utils.text import pluralize
@@ -432,30 +433,14 @@ class Control:
         all_arguments = {**(arguments or {}), **extra_kwargs}
         with _given(connection) if connection else self.app.connection_or_acquire(None) as conn:
             call = self.mailbox(conn)._broadcast
+            choice: dict[str, Any] = {"channel": channel}
             if pattern and matcher:
                 # Only sent where it matters: older workers don't know them.
+                choice.update(pattern=pattern, matcher=matcher)
+            with naming_in_errors(conn):
                 return call(
-                    command,
-                    all_arguments,
-                    destination,
-                    reply,
-                    timeout,
-                    limit,
-                    callback,
-                    channel=channel,
-                    pattern=pattern,
-                    matcher=matcher,
+                    command, all_arguments, destination, reply, timeout, limit, callback, **choice
                 )
-            return call(
-                command,
-                all_arguments,
-                destination,
-                reply,
-                timeout,
-                limit,
-                callback,
-                channel=channel,
-            )
 
 
 class _given:  # noqa: N801 - reads like a function

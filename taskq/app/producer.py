@@ -157,9 +157,7 @@ class Producer(_KombuProducer):
             errors = (
                 connection.recoverable_connection_errors + connection.recoverable_channel_errors
             )
-            if not isinstance(exc, errors):
-                raise
-            if not retry:
+            if not retry or not isinstance(exc, errors):
                 with naming_the_broker(connection):
                     raise
         policy = dict(retry_policy or {})

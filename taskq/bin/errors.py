@@ -22,6 +22,11 @@ Check that it runs and that the URL is right: it is taken from --broker, then fr
 TASKQ_BROKER_URL or CELERY_BROKER_URL, then from the app's broker_url.
 To try taskq without a server, use a file as broker: --broker sqlite:///taskq.db"""
 
+REFUSED = """\
+The message broker{where} refuses this: {reason}
+Check the user, its password and permissions, and the virtual host in the URL: it is taken from
+--broker, then from TASKQ_BROKER_URL or CELERY_BROKER_URL, then from the app's broker_url."""
+
 NO_TRANSPORT = """\
 {reason}. The broker's URL begins with the name of its kind, such as redis://, amqp://, sqs:// or
 sqlite:///; check --broker, TASKQ_BROKER_URL, CELERY_BROKER_URL and the app's broker_url."""
@@ -59,6 +64,7 @@ def explained(app: Any | None) -> Iterator[None]:
     """
     from kombu.exceptions import OperationalError  # start-up: a command that runs has it anyway
 
+    from taskq.app.unreachable import is_refusal
     from taskq.exceptions import ImproperlyConfigured, SecurityError
 
     try:
@@ -76,6 +82,10 @@ def explained(app: Any | None) -> Iterator[None]:
             raise
         raise CommandError(NO_TRANSPORT.format(reason=exc.args[0])) from exc
     except Exception as exc:
+        if is_refusal(exc):
+            where, reason = _at(_broker_url(app)), getattr(exc, "reply_text", exc)
+            message = REFUSED.format(where=where, reason=reason)
+            raise CommandError(message, EX_UNAVAILABLE) from exc
         # SQL databases are opened when the backend is made, which any command may do.
         if app is None or not type(exc).__module__.startswith("sqlalchemy.") or not _is_away(exc):
             raise

@@ -7,6 +7,7 @@ from typing import Any
 
 from kombu.exceptions import OperationalError
 
+from taskq.app.unreachable import noting_refusals
 from taskq.exceptions import WorkerShutdown
 from taskq.platforms import EX_FAILURE
 from taskq.utils.log import get_logger
@@ -79,11 +80,13 @@ class Connecting:
             logger.error(CONNECTION_ERROR, conn.as_uri(), exc, next_step)
 
         if not retry:
-            conn.connect()
+            with noting_refusals(conn):
+                conn.connect()
             self.first_connection_attempt = False
             return conn
         try:
-            conn = conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
+            with noting_refusals(conn):
+                conn.ensure_connection(on_error, max_retries, callback=state.maybe_shutdown)
         except OperationalError as exc:
             if not max_retries or self.broker_connection_retry_attempt < max_retries:
                 raise  # of another kind than what is tried again there
