@@ -255,12 +255,14 @@ class Logging:
         return proxy
 
     def supports_color(self, colorize: bool | None = None, logfile: Any = None) -> bool:
-        """Return whether to print in colour: as told, else only to a terminal."""
+        """Return whether to print in colour: only to a terminal, and only if allowed.
+
+        - colorize: whether colours are allowed; the setting `worker_log_color` when None.
+        - logfile: the file that is written to instead of a terminal.
+        """
         if colorize is None:
             colorize = self.colorize
-        if colorize is None:
-            return logfile is None and isatty(sys.stderr)
-        return bool(colorize)
+        return colorize is not False and logfile is None and isatty(sys.stderr)
 
     def colored(self, logfile: Any = None, enabled: bool | None = None) -> colored:
         """Return the colours for text that goes where the log goes."""

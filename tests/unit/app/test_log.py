@@ -155,18 +155,21 @@ def test_formats_are_settings(app):
 
 
 class TestColour:
-    def test_only_to_a_terminal_unless_told(self, app, monkeypatch):
-        monkeypatch.setattr(sys, "stderr", io.StringIO())
-        assert not app.log.supports_color()
-        assert app.log.supports_color(True)
-        assert app.log.supports_color(True, "x.log")
-        assert not app.log.supports_color(False)
-
-    def test_the_setting_decides(self):
+    @pytest.mark.parametrize("setting", [None, True, False])
+    @pytest.mark.parametrize("allowed", [None, True, False])
+    @pytest.mark.parametrize("logfile", [None, "x.log"])
+    @pytest.mark.parametrize("terminal", [True, False])
+    def test_only_to_a_terminal_and_if_allowed(
+        self, monkeypatch, setting, allowed, logfile, terminal
+    ):
         app = TaskQ("logs", broker="memory://", set_as_current=False)
-        app.conf.worker_log_color = True
-        assert app.log.supports_color()
-        assert app.log.colored().enabled
+        app.conf.worker_log_color = setting
+        stderr = io.StringIO()
+        stderr.isatty = lambda: terminal
+        monkeypatch.setattr(sys, "stderr", stderr)
+        wanted = terminal and not logfile and (setting if allowed is None else allowed) is not False
+        assert app.log.supports_color(allowed, logfile) == wanted
+        assert app.log.colored(logfile, allowed).enabled == wanted
 
     def test_lines_have_the_colour_of_their_level(self):
         record = logging.LogRecord("x", logging.ERROR, "p", 1, "bad", (), None)
