@@ -188,18 +188,17 @@ def test_events_of_ones_own(proj):
 
     def watch():
         with proj.app.connection_for_read() as connection:
-            receiver = proj.app.events.Receiver(connection, handlers={"*": note})
+            receiver = proj.app.events.Receiver(connection)
+
+            def note(event):
+                ready.set()
+                if event["type"] == "task-announced":
+                    seen.append(event)
+                    found.set()
+                    receiver.should_stop = True
+
+            receiver.handlers["*"] = note
             receiver.capture(limit=None, timeout=20, wakeup=True)
-
-    def note(event):
-        ready.set()
-        if event["type"] == "task-announced":
-            seen.append(event)
-            found.set()
-            receiver_may_stop()
-
-    def receiver_may_stop():
-        raise SystemExit
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
