@@ -28,6 +28,8 @@ BACKEND_ALIASES: dict[str, str] = {
     "cache": "taskq.backends.cache:CacheBackend",
     "file": "taskq.backends.filesystem:FilesystemBackend",
     "filesystem": "taskq.backends.filesystem:FilesystemBackend",
+    "mongodb": "taskq.backends.mongodb:MongoBackend",
+    "mongodb+srv": "taskq.backends.mongodb:MongoBackend",
     "s3": "taskq.backends.s3:S3Backend",
     "dynamodb": "taskq.backends.dynamodb:DynamoDBBackend",
     "disabled": "taskq.backends.base:DisabledBackend",
@@ -46,7 +48,6 @@ ABSENT = frozenset(
         "couchdb",
         "elasticsearch",
         "gs",
-        "mongodb",
         "riak",
     }
 )

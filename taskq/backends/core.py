@@ -20,7 +20,7 @@ from kombu.utils.url import maybe_sanitize_url
 from taskq import states
 from taskq._state import get_current_app, get_current_task
 from taskq.backends.codec import ResultCodec
-from taskq.backends.handles import result_from_tuple, to_stored_tuple
+from taskq.backends.handles import MAX_STORED_PARENTS, result_from_tuple, to_stored_tuple
 from taskq.backends.waiting import Meta, Waiter
 from taskq.exceptions import (
     BackendGetMetaError,
@@ -105,6 +105,8 @@ class BackendCore(ResultCodec):
     supports_autoexpire: bool = False
     #: `result_failure_expires` takes effect.
     supports_failure_expires: bool = False
+    #: Parents of a child that are stored with it.
+    most_stored_parents: int = MAX_STORED_PARENTS
     #: Results survive a restart of the store.
     persistent: bool = True
 
@@ -363,7 +365,8 @@ class BackendCore(ResultCodec):
         request = request or getattr(get_current_task(), "request", None)
         if request is None:
             return None
-        return [to_stored_tuple(child) for child in getattr(request, "children", None) or []]
+        children = getattr(request, "children", None) or []
+        return [to_stored_tuple(child, self.most_stored_parents) for child in children]
 
     def forget(self, task_id: str) -> None:
         """Remove the result of a task."""

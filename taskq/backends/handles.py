@@ -9,7 +9,7 @@ from typing import Any
 
 from taskq.utils.imports import symbol_by_name
 
-__all__ = ("ResultBase", "result_from_tuple", "to_stored_tuple")
+__all__ = ("MAX_STORED_PARENTS", "ResultBase", "result_from_tuple", "to_stored_tuple")
 
 #: How many parents of a handle are stored: serializers limit how deep data may be nested.
 MAX_STORED_PARENTS = 100
@@ -28,23 +28,23 @@ class ResultBase:
         raise NotImplementedError(f"{type(self).__name__} must implement as_tuple()")
 
 
-def to_stored_tuple(handle: Any) -> Any:
+def to_stored_tuple(handle: Any, most_parents: int = MAX_STORED_PARENTS) -> Any:
     """Return a handle as nested tuples, without its most distant ancestors if it has many.
 
     The last step of a chain of a thousand has a thousand parents; no serializer nests that deep.
     """
-    parent, left = handle.parent, MAX_STORED_PARENTS
+    parent, left = handle.parent, most_parents
     while parent is not None and left:
         parent, left = parent.parent, left - 1
     if parent is None:
         return handle.as_tuple()
     line = [handle]
-    while len(line) <= MAX_STORED_PARENTS:
+    while len(line) <= most_parents:
         line.append(line[-1].parent)
     stored: Any = None
     for node in reversed(line):
         nodes = getattr(node, "results", None)
-        members = None if nodes is None else [to_stored_tuple(each) for each in nodes]
+        members = None if nodes is None else [to_stored_tuple(each, most_parents) for each in nodes]
         stored = (node.id, stored), members
     return stored
 

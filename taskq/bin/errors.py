@@ -111,7 +111,7 @@ def _no_backend(app: Any, exc: Exception) -> CommandError:
 
 
 #: What the libraries of stores call the error of one that is away or lets nobody in.
-_CONNECTION_ERRORS = frozenset({"ConnectionError", "OperationalError"})
+_CONNECTION_ERRORS = frozenset({"ConnectionError", "ConnectionFailure", "OperationalError"})
 
 
 def _is_away(exc: Exception) -> bool:

@@ -54,7 +54,7 @@ def test_an_unknown_backend_names_the_known(given: str) -> None:
     assert "secret" not in str(failed.value)
 
 
-@pytest.mark.parametrize("given", ["mongodb://host", "consul", "elasticsearch://"])
+@pytest.mark.parametrize("given", ["couchdb://host", "consul", "elasticsearch://"])
 def test_a_backend_of_another_version_says_so(given: str) -> None:
     with pytest.raises(ImproperlyConfigured, match="not available in this version"):
         backends.by_url(given, Loader())
