@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from taskq.app.unreachable import is_refusal, noting_refusals
+
 __all__ = ("capture_events",)
 
 
@@ -25,19 +27,24 @@ def capture_events(
     - on_error: called with the error and the seconds until the next try when connecting failed.
     - on_lost: called when a connection was lost.
     - on_receiver: called with each receiver; setting its ``should_stop`` ends it.
+
+    Raises what a broker says that does not let us in.
     """
     conn = app.connection_for_read().clone()
     stopped = False
     try:
         while not stopped:
             try:
-                conn.ensure_connection(on_error)
+                with noting_refusals(conn):
+                    conn.ensure_connection(on_error)
                 receiver = app.events.Receiver(conn, handlers=handlers)
                 if on_receiver is not None:
                     on_receiver(receiver)
                 receiver.capture()
                 stopped = bool(receiver.should_stop)
-            except conn.connection_errors + conn.channel_errors:
+            except conn.connection_errors + conn.channel_errors as exc:
+                if is_refusal(exc):
+                    raise
                 on_lost()
                 conn.collect()
     finally:

@@ -43,7 +43,9 @@ def test_the_error_names_the_broker(refused, use):
     assert SECRET not in note
 
 
-@pytest.mark.parametrize("command", [("call", "x"), ("inspect", "ping"), ("status",)], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [("call", "x"), ("inspect", "ping"), ("status",), ("events", "--dump")], ids=" ".join
+)
 def test_commands_end_with_a_message(make_project, refused, command):
     project = make_project("", broker=refused[0], backend=None)
     ended = project.run("-A", "proj", *command)
