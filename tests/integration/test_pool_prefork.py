@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import time
@@ -441,7 +442,7 @@ def test_children_hold_no_descriptors_of_the_main_process(make_pool: MakePool) -
     hub.add_reader(reader, lambda: None)
     hub.run_once()
     pipe = f"pipe:[{os.fstat(reader).st_ino}]"
-    # Other tests' are among them, for all we know.
+    gc.collect()  # what other tests have left
     own = Counter(
         os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if _open(fd)
     )
@@ -458,7 +459,8 @@ def test_children_hold_no_descriptors_of_the_main_process(make_pool: MakePool) -
             new = [name for name in job.value if name not in own and name != "/dev/null"]
             assert [name.split(":")[0] for name in new] == ["socket"], job.value
             assert not any("pidfd" in name for name in new)
-            assert job.value.count(EVENTPOLL) == own[EVENTPOLL] - 1, job.value  # the hub's
+            # Not the hub's; those of other tests may be closed at any time.
+            assert job.value.count(EVENTPOLL) < own[EVENTPOLL], job.value
     finally:
         pool.stop()
         hub.close()

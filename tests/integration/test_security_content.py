@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kombu import Producer
 from kombu.exceptions import ContentDisallowed, DecodeError
-from kombu.pools import producers
 
 from taskq.events.event import get_exchange
 from taskq.exceptions import TaskRevokedError, TimeLimitExceeded
@@ -59,8 +59,8 @@ def project(urls: Urls, make_project: Callable[..., Project]) -> Project:
 def send(app: Any, body: bytes, content_type: Any, encoding: str, **options: Any) -> None:
     """Publish bytes as they are."""
     declare = [options["exchange"]] if "exchange" in options else []
-    with producers[app.connection_for_write()].acquire(block=True) as producer:
-        producer.publish(
+    with app.connection_for_write() as connection:
+        Producer(connection).publish(
             body,
             content_type=content_type,
             content_encoding=encoding,
