@@ -18,6 +18,7 @@ from taskq import TaskQ
 from taskq.concurrency.prefork import TaskPool
 from taskq.exceptions import WorkerShutdown
 from taskq.signals import worker_process_init
+from tests.chaos.test_storms import memory
 from tests.unit.concurrency.pool_support import EXECUTOR, RecordingJob, run, turn_until, wait
 
 MakePool = Callable[..., TaskPool]
@@ -299,7 +300,8 @@ def test_a_child_leaves_after_its_number_of_tasks(make_pool: MakePool) -> None:
 def test_a_child_leaves_when_it_uses_too_much_memory(
     make_pool: MakePool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    pool = make_pool(1, max_memory_per_child=250_000)
+    # A child begins with what this process has.
+    pool = make_pool(1, max_memory_per_child=memory(os.getpid()) + 150_000)
     small = [RecordingJob("grow_memory", (0,)) for _ in range(5)]
     large = RecordingJob("grow_memory", (300,))
     after = [RecordingJob("grow_memory", (0,)) for _ in range(5)]
