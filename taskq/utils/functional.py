@@ -85,6 +85,14 @@ class LRUCache(UserDict[Any, Any]):
             self.data.move_to_end(key)
             return value
 
+    def get(self, key: Any, default: Any = None) -> Any:
+        """Return the value of ``key``, or ``default``."""
+        # Python's own looks for the key first and takes the value then: it may be gone in between.
+        try:
+            return self[key]
+        except KeyError:
+            return default
+
     def __setitem__(self, key: Any, value: Any) -> None:
         with self.mutex:
             self.data[key] = value
