@@ -116,6 +116,11 @@ class LRUCache(UserDict[Any, Any]):
                 while len(self.data) > self.limit:
                     self.data.popitem(last=False)
 
+    def pop(self, key: Any, *default: Any) -> Any:
+        """Remove ``key`` and return its value; without it the default, or KeyError."""
+        with self.mutex:
+            return self.data.pop(key, *default)
+
     def popitem(self, last: bool = True) -> tuple[Any, Any]:
         """Remove and return the newest item, or with ``last=False`` the oldest."""
         with self.mutex:

@@ -99,6 +99,22 @@ class Test_LRUCache:
         assert errors == []
         assert len(cache) <= 10
 
+    def test_what_another_thread_removes_in_between(self):
+        class Fleeting(LRUCache):
+            """Loses each item once it was looked at, as if another thread removed it then."""
+
+            def __getitem__(self, key):
+                value = super().__getitem__(key)
+                del self.data[key]
+                return value
+
+        cache = Fleeting(limit=2)
+        cache["a"] = 1
+        assert cache.pop("a", None) == 1
+        assert cache.pop("a", "gone") == "gone"
+        with pytest.raises(KeyError):
+            cache.pop("a")
+
 
 class Test_memoize:
     def test_calls_once_for_the_same_arguments(self):
