@@ -11,24 +11,9 @@ import pytest
 from taskq import TaskQ, states
 from taskq.exceptions import ImproperlyConfigured
 from tests.integration.project import Project
+from tests.integration.store_support import check_workers
 
 boto3 = pytest.importorskip("boto3", reason="needs boto3")
-
-CODE = """
-from {package} import chord, group
-
-@app.task(name="t.add")
-def add(x, y):
-    return x + y
-
-@app.task(name="t.total")
-def total(numbers):
-    return sum(numbers)
-
-@app.task(name="t.fail")
-def fail():
-    raise ValueError("on purpose")
-"""
 
 KEY = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
 
@@ -149,17 +134,7 @@ def test_celery_reads_what_we_write_and_we_what_it_writes(store: Store) -> None:
 def test_workers_store_results_and_chords_end(
     store: Store, sqlite_url: str, make_project: Callable[..., Project]
 ) -> None:
-    code = CODE.replace("{package}", "taskq")
-    conf = {**store.conf, "result_chord_retry_interval": 0.2}
-    project = make_project(code, broker=sqlite_url, backend=store.url, conf=conf)
-    proj = project.proj
-    with project.worker("-c", "2"):
-        assert proj.add.delay(2, 2).get(timeout=30) == 4
-        with pytest.raises(ValueError, match="on purpose"):
-            proj.fail.delay().get(timeout=30)
-        header = [proj.add.s(i, i) for i in range(5)]
-        assert proj.group(header).delay().get(timeout=30) == [0, 2, 4, 6, 8]
-        assert proj.chord(header, proj.total.s()).delay().get(timeout=30) == 20
+    check_workers(make_project, sqlite_url, store.url, store.conf)
 
 
 class TestS3:

@@ -13,7 +13,7 @@ from taskq import TaskQ, states
 from taskq.app.task import Context
 from taskq.exceptions import BackendStoreError, ImproperlyConfigured
 from tests.integration.project import Project
-from tests.integration.test_backends_amazon import CODE
+from tests.integration.store_support import check_workers
 
 pytest.importorskip("pymongo", reason="needs pymongo")
 pytest.importorskip("mongomock", reason="needs mongomock")
@@ -185,19 +185,7 @@ def test_celery_reads_what_we_write_and_we_what_it_writes(store: Store) -> None:
 def test_workers_store_results_and_chords_end(
     store: Store, sqlite_url: str, make_project: Callable[..., Project]
 ) -> None:
-    code = CODE.replace("{package}", "taskq")
-    conf = {"result_chord_retry_interval": 0.2}
-    project = make_project(code, broker=sqlite_url, backend=store.url, conf=conf)
-    proj = project.proj
-    with project.worker("-c", "2"):
-        assert proj.add.delay(2, 2).get(timeout=30) == 4
-        with pytest.raises(ValueError, match="on purpose"):
-            proj.fail.delay().get(timeout=30)
-        header = [proj.add.s(i, i) for i in range(5)]
-        assert proj.group(header).delay().get(timeout=30) == [0, 2, 4, 6, 8]
-        assert proj.chord(header, proj.total.s()).delay().get(timeout=30) == 20
-        chain = proj.add.s(1, 1) | proj.add.s(1)
-        assert chain.delay().get(timeout=30) == 3
+    check_workers(make_project, sqlite_url, store.url, {})
 
 
 def test_a_server_that_is_away(unique: str) -> None:
